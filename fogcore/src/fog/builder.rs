@@ -1,0 +1,138 @@
+//! Making a fog.
+
+use std::sync::{Arc, Mutex};
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Fog, FogConfig, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventBus;
+use crate::id::IdSource;
+use crate::ledger::Account;
+use crate::scheduler::settlement;
+use crate::storage::{self, Stores};
+use crate::time::{Clock, SystemClock};
+
+/// Makes a [`Fog`].
+///
+/// ```
+/// # use fogcore::{Fog, FogConfig, time::ManualClock, time::Timestamp};
+/// # use std::sync::Arc;
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+/// let config = FogConfig { max_rivals: 4, ..FogConfig::default() };
+/// let fog = Fog::builder().clock(clock).config(config).seed(7).open().await?;
+/// assert_eq!(fog.config().max_rivals, 4);
+/// # Ok::<(), fogcore::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Default)]
+pub struct FogBuilder {
+    url: Option<String>,
+    stores: Option<Stores>,
+    clock: Option<Arc<dyn Clock>>,
+    config: FogConfig,
+    seed: Option<u64>,
+    manual: bool,
+}
+
+impl FogBuilder {
+    /// On the store that `url` names; see [`storage::open`]. Default `memory:`.
+    #[must_use]
+    pub fn url(self, url: &str) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            ..self
+        }
+    }
+
+    /// On stores that are open already; they come before a URL.
+    #[must_use]
+    pub fn stores(self, stores: Stores) -> Self {
+        Self {
+            stores: Some(stores),
+            ..self
+        }
+    }
+
+    /// With another clock than the machine's.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Some(clock),
+            ..self
+        }
+    }
+
+    /// Behaving otherwise than by default.
+    #[must_use]
+    pub fn config(self, config: FogConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// With ids and choices that come out the same again. Only for one process per store: two
+    /// with the same seed make colliding ids. Default: from the operating system.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
+    /// Without the background loop: only [`Fog::maintain`] does its work. For simulations.
+    #[must_use]
+    pub fn without_loops(self) -> Self {
+        Self {
+            manual: true,
+            ..self
+        }
+    }
+
+    /// Opens the fog, and the account that tasks are settled through.
+    ///
+    /// # Errors
+    /// InvalidInput for a configuration or URL that makes no sense; what the store says.
+    pub async fn open(self) -> Result<Fog> {
+        self.config.check()?;
+        let stores = match self.stores {
+            Some(stores) => stores,
+            None => storage::open(self.url.as_deref().unwrap_or("memory:")).await?,
+        };
+        let mut random = match self.seed {
+            Some(seed) => StdRng::seed_from_u64(seed),
+            None => StdRng::try_from_rng(&mut SysRng)
+                .map_err(|error| Error::new(ErrorKind::Unavailable, error))?,
+        };
+        let shared = Arc::new(Shared {
+            stores,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            ids: IdSource::seeded(random.next_u64()),
+            dice: Mutex::new(random),
+            events: EventBus::new(self.config.event_capacity),
+            config: self.config,
+            work: Notify::new(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            liveness: Mutex::default(),
+            rivals: Mutex::default(),
+        });
+        let guard = shared.stopping.clone().drop_guard();
+        let fog = Fog {
+            shared: shared.clone(),
+            _stop: Arc::new(guard),
+        };
+        let asset = shared.config.asset.clone();
+        fog.ledger()
+            .open_account(Account::new(settlement::escrow(), asset))
+            .await?;
+        if !self.manual {
+            shared.tasks.spawn(super::maintenance::run(shared.clone()));
+        }
+        Ok(fog)
+    }
+}

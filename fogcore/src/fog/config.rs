@@ -1,0 +1,86 @@
+//! How a fog behaves: every default is a field with its reason.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::amount::Asset;
+use crate::error::{Error, Result};
+use crate::registry::{LivenessPolicy, PowerPolicy};
+use crate::scheduler::PlacementPolicy;
+
+/// How a fog behaves. All processes on one store should agree in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FogConfig {
+    /// What tasks are paid in. Default FOG.
+    pub asset: Asset,
+    /// When a silent node becomes suspect, and when offline.
+    pub liveness: LivenessPolicy,
+    /// When a device may work.
+    pub power: PowerPolicy,
+    /// How nodes are weighed for a task.
+    pub placement: PlacementPolicy,
+    /// How many other nodes an asker is weighed against at most, drawn at random when there are
+    /// more. Default 8: the gain of each further choice falls quickly (Mitzenmacher 2001).
+    pub max_rivals: usize,
+    /// How long a lease is, 100 ms to 1 day. Default 30 s: a task of a dead node waits this long.
+    /// A third of it passes between two renewals.
+    pub lease: Duration,
+    /// Time between two beats of a worker's node. Default 10 s: three missed make it suspect.
+    pub heartbeat_every: Duration,
+    /// Time between two looks for leases, deadlines and backoffs that ran out. Default 250 ms.
+    pub maintain_every: Duration,
+    /// How long an idle worker waits before it asks again, unless work is submitted in its own
+    /// process, which wakes it. Default 50 ms.
+    pub idle_poll: Duration,
+    /// Time between two reports of a task's progress. Default 1 s.
+    pub progress_every: Duration,
+    /// How long what is running may go on after shutdown began. Default 10 s.
+    pub grace: Duration,
+    /// How many events are kept for a slow subscriber. Default 4,096.
+    pub event_capacity: usize,
+}
+
+impl Default for FogConfig {
+    fn default() -> Self {
+        Self {
+            asset: Asset::FOG,
+            liveness: LivenessPolicy::default(),
+            power: PowerPolicy::default(),
+            placement: PlacementPolicy::default(),
+            max_rivals: 8,
+            lease: Duration::from_secs(30),
+            heartbeat_every: Duration::from_secs(10),
+            maintain_every: Duration::from_millis(250),
+            idle_poll: Duration::from_millis(50),
+            progress_every: Duration::from_secs(1),
+            grace: Duration::from_secs(10),
+            event_capacity: 4_096,
+        }
+    }
+}
+
+impl FogConfig {
+    /// Checks what would make a fog stand still or spin.
+    ///
+    /// # Errors
+    /// InvalidInput with the field's name.
+    pub fn check(&self) -> Result<()> {
+        let (tick, day) = (Duration::from_millis(1), Duration::from_secs(86_400));
+        let times = [
+            ("lease", self.lease, Duration::from_millis(100)),
+            ("heartbeat_every", self.heartbeat_every, tick),
+            ("maintain_every", self.maintain_every, tick),
+            ("idle_poll", self.idle_poll, tick),
+            ("progress_every", self.progress_every, tick),
+        ];
+        for (field, time, least) in times {
+            if !(least..=day).contains(&time) {
+                let range = format!("{time:?} is not between {least:?} and 1 day");
+                return Err(Error::invalid(field, range));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! The loop in the background: what must happen although nobody asks for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use super::Shared;
+use crate::error::Result;
+use crate::event::Event;
+use crate::id::NodeId;
+use crate::registry::{Liveness, MAX_PAGE, NodeFilter};
+
+/// What was last told of each node's liveness.
+pub(super) type LivenessWatch = HashMap<NodeId, Liveness>;
+
+/// How many tasks one step takes in hand; what is left is next at once.
+const STEP: usize = 1_000;
+
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut watched = shared.clock.elapsed();
+    loop {
+        tokio::select! {
+            () = shared.stopping.cancelled() => return,
+            () = shared.clock.sleep(shared.config.maintain_every) => {}
+        }
+        // A store that is away for a while must not end the loop.
+        if let Err(error) = shared.maintain().await {
+            tracing::warn!(%error, "maintenance failed, the next round tries again");
+        }
+        let now = shared.clock.elapsed();
+        if now.saturating_sub(watched) >= shared.config.heartbeat_every / 2 {
+            watched = now;
+            if let Err(error) = shared.watch_liveness().await {
+                tracing::warn!(%error, "the watch on liveness failed, the next round tries again");
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Ends leases and deadlines that ran out, and lets retries go.
+    pub(super) async fn maintain(&self) -> Result<()> {
+        let now = self.clock.now();
+        loop {
+            let ended = self.stores.tasks.expire(now, STEP).await?;
+            ended.iter().for_each(|task| self.announce(task));
+            if ended.len() < STEP {
+                break;
+            }
+        }
+        while self.stores.tasks.promote(now, STEP).await? > 0 {
+            self.work.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Tells whose liveness changed since the last look.
+    pub(super) async fn watch_liveness(&self) -> Result<()> {
+        let mut after = None;
+        let mut seen = LivenessWatch::new();
+        loop {
+            let filter = NodeFilter::default();
+            let page = self
+                .stores
+                .nodes
+                .nodes(&filter, after.as_ref(), MAX_PAGE)
+                .await?;
+            let now = self.clock.now();
+            for record in &page {
+                let liveness = record.liveness(now, self.config.liveness);
+                seen.insert(record.node.id.clone(), liveness);
+            }
+            match page.last() {
+                Some(last) if page.len() == MAX_PAGE => after = Some(last.node.id.clone()),
+                _ => break,
+            }
+        }
+        let mut known = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, liveness) in &seen {
+            let before = known.get(node).copied();
+            // A node that is seen for the first time and is well is no news.
+            if before.unwrap_or(Liveness::Online) != *liveness {
+                let node = node.clone();
+                self.events.publish(match liveness {
+                    Liveness::Online => Event::NodeOnline { node },
+                    Liveness::Suspect => Event::NodeSuspect { node },
+                    Liveness::Offline => Event::NodeOffline { node },
+                });
+            }
+        }
+        *known = seen;
+        Ok(())
+    }
+}

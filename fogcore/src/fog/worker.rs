@@ -1,0 +1,389 @@
+//! A node that works in this process: asks for tasks, executes them, and reports.
+//!
+//! Four loops share the state of a worker. One beats. One asks for tasks while slots are free.
+//! One renews the leases of what runs, and drops what was lost. One reports what ended, as many at
+//! a time as have ended meanwhile: that is what makes many small tasks cheap.
+
+mod job;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::job::{Ended, execute};
+use super::Fog;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{TaskId, TaskKind};
+use crate::registry::{Heartbeat, Node};
+use crate::scheduler::{Assignment, Claim, Completion, Executor, Progress};
+
+/// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
+/// are filled in.
+pub type Vitals = Arc<dyn Fn() -> Heartbeat + Send + Sync>;
+
+/// How many attempts that ended are reported in one step.
+const REPORT_BATCH: usize = 256;
+
+/// How often a report is tried while the store is away, before the lease is left to run out.
+const REPORT_TRIES: u32 = 100;
+
+/// Makes a [`Worker`].
+pub struct WorkerBuilder {
+    fog: Fog,
+    node: Node,
+    executors: BTreeMap<TaskKind, Arc<dyn Executor>>,
+    vitals: Vitals,
+}
+
+impl std::fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerBuilder")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerBuilder {
+    pub(super) fn new(fog: Fog, node: Node) -> Self {
+        Self {
+            fog,
+            node,
+            executors: BTreeMap::new(),
+            vitals: Arc::new(Heartbeat::default),
+        }
+    }
+
+    /// Serves tasks of this kind with that executor.
+    #[must_use]
+    pub fn executor(mut self, kind: TaskKind, executor: Arc<dyn Executor>) -> Self {
+        self.executors.insert(kind, executor);
+        self
+    }
+
+    /// Reads the node's vital signs (battery, heat, utilisation) with `vitals` for each beat.
+    #[must_use]
+    pub fn vitals(self, vitals: Vitals) -> Self {
+        Self { vitals, ..self }
+    }
+
+    /// Registers the node, with the kinds it serves, and begins to work. A node without slots
+    /// gets one.
+    ///
+    /// # Errors
+    /// InvalidInput for what breaks a limit or a worker without executors; what the store says.
+    pub async fn start(self) -> Result<Worker> {
+        if self.executors.is_empty() {
+            return Err(Error::invalid("executors", "a worker needs at least one"));
+        }
+        let mut node = self.node;
+        node.serves = self.executors.keys().cloned().collect();
+        node.slots = node.slots.max(1);
+        let record = self.fog.register(node).await?;
+        let node = record.node;
+        let slots = node.slots as usize;
+        let (ended, reports) = mpsc::channel(2 * slots);
+        let core = Arc::new(Core {
+            stopping: self.fog.shared.stopping.child_token(),
+            fog: self.fog,
+            executors: self.executors,
+            vitals: self.vitals,
+            slots: Arc::new(Semaphore::new(slots)),
+            held: Mutex::default(),
+            jobs: TaskTracker::new(),
+            node,
+        });
+        core.beat(1).await?;
+        let (tasks, stopping) = (core.fog.shared.tasks.clone(), core.stopping.clone());
+        let done = CancellationToken::new();
+        let guard = done.clone().drop_guard();
+        tasks.spawn(async move {
+            core.run(ended, reports).await;
+            drop(guard);
+        });
+        Ok(Worker { stopping, done })
+    }
+}
+
+/// A worker at work. Dropping it stops it as [`Worker::stop`] does, without waiting.
+#[derive(Debug)]
+pub struct Worker {
+    stopping: CancellationToken,
+    done: CancellationToken,
+}
+
+impl Worker {
+    /// Takes no more tasks, lets what runs end within [`FogConfig::grace`](super::FogConfig::grace),
+    /// gives back the rest, and returns when no task is leased to the worker any more.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        self.done.cancelled().await;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+/// What the loops of a worker share.
+struct Core {
+    fog: Fog,
+    node: Node,
+    executors: BTreeMap<TaskKind, Arc<dyn Executor>>,
+    vitals: Vitals,
+    slots: Arc<Semaphore>,
+    held: Mutex<HashMap<TaskId, Held>>,
+    jobs: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// A lease that the worker holds.
+struct Held {
+    fence: u64,
+    renewed: std::time::Duration,
+    progress: watch::Receiver<Option<Progress>>,
+    cancelled: CancellationToken,
+}
+
+/// An attempt that ended, on its way to the store; its slot is free only after that.
+struct Report {
+    ended: Ended,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Core {
+    async fn run(self: Arc<Self>, ended: mpsc::Sender<Report>, reports: mpsc::Receiver<Report>) {
+        let finished = CancellationToken::new();
+        let work = async {
+            self.pull(ended).await;
+            self.drain().await;
+        };
+        // The reports end when the last job, which holds a sender, has ended.
+        let report = async {
+            self.report(reports).await;
+            finished.cancel();
+        };
+        tokio::join!(
+            work,
+            report,
+            self.renew(&finished),
+            self.heartbeats(&finished)
+        );
+    }
+
+    /// Asks for tasks while slots are free.
+    async fn pull(&self, ended: mpsc::Sender<Report>) {
+        let shared = &self.fog.shared;
+        loop {
+            let slot = tokio::select! {
+                slot = self.slots.clone().acquire_owned() => slot,
+                () = self.stopping.cancelled() => return,
+            };
+            let Ok(slot) = slot else { return };
+            // Registered before asking, so that work submitted meanwhile is not slept through.
+            let mut woken = std::pin::pin!(shared.work.notified());
+            woken.as_mut().enable();
+            let wanted = (1 + self.slots.available_permits()).min(crate::registry::MAX_PAGE);
+            // Not cut off by stopping: what was granted must be taken.
+            let granted = self
+                .fog
+                .lease(&self.node.id, wanted)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, node = %self.node.id, "asking for work failed");
+                    Vec::new()
+                });
+            if granted.is_empty() {
+                drop(slot);
+                tokio::select! {
+                    () = woken => {}
+                    () = shared.clock.sleep(shared.config.idle_poll) => {}
+                    () = self.stopping.cancelled() => return,
+                }
+                continue;
+            }
+            let mut slot = Some(slot);
+            for assignment in granted {
+                // Nobody else takes slots, so those that were counted are there.
+                let slot = slot
+                    .take()
+                    .or_else(|| self.slots.clone().try_acquire_owned().ok());
+                if let Some(slot) = slot {
+                    self.begin(assignment, slot, ended.clone());
+                }
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        assignment: Assignment,
+        slot: OwnedSemaphorePermit,
+        ended: mpsc::Sender<Report>,
+    ) {
+        let (sender, progress) = watch::channel(None);
+        let cancelled = CancellationToken::new();
+        let clock = self.fog.shared.clock.clone();
+        let held = Held {
+            fence: assignment.task.fence,
+            renewed: clock.elapsed(),
+            progress,
+            cancelled: cancelled.clone(),
+        };
+        self.lock().insert(assignment.task.id, held);
+        let executor = self.executors.get(&assignment.task.spec.kind).cloned();
+        let node = self.node.clone();
+        self.jobs.spawn(async move {
+            let ended_job = execute(executor, assignment, &node, sender, cancelled, &*clock).await;
+            // The receiver outlives every job; without it there is nobody to tell.
+            let _ = ended
+                .send(Report {
+                    ended: ended_job,
+                    _slot: slot,
+                })
+                .await;
+        });
+    }
+
+    /// Lets what runs end in time, and takes the rest back.
+    async fn drain(&self) {
+        self.jobs.close();
+        tokio::select! {
+            () = self.jobs.wait() => {}
+            () = self.fog.shared.clock.sleep(self.fog.shared.config.grace) => {
+                for held in self.lock().values() {
+                    held.cancelled.cancel();
+                }
+                self.jobs.wait().await;
+            }
+        }
+    }
+
+    /// Reports what ended, as many at a time as there are.
+    async fn report(&self, mut reports: mpsc::Receiver<Report>) {
+        let mut batch = Vec::new();
+        while reports.recv_many(&mut batch, REPORT_BATCH).await > 0 {
+            let (mut completions, mut claims) = (Vec::new(), Vec::new());
+            for report in &batch {
+                match &report.ended {
+                    Ended::Reported(completion) => completions.push((**completion).clone()),
+                    Ended::Dropped(claim) => claims.push(claim.clone()),
+                }
+            }
+            self.complete(completions).await;
+            if !claims.is_empty()
+                && let Err(error) = self.fog.release(claims).await
+            {
+                tracing::warn!(%error, "leases could not be given back, they will run out");
+            }
+            let mut held = self.lock();
+            for report in batch.drain(..) {
+                held.remove(&report.ended.claim().task);
+            }
+        }
+    }
+
+    async fn complete(&self, completions: Vec<Completion>) {
+        if completions.is_empty() {
+            return;
+        }
+        let shared = &self.fog.shared;
+        for _ in 0..REPORT_TRIES {
+            match self.fog.complete(completions.clone()).await {
+                Ok(answers) => {
+                    for error in answers.into_iter().filter_map(Result::err) {
+                        tracing::info!(%error, node = %self.node.id, "a report was refused");
+                    }
+                    return;
+                }
+                // Done work is worth some patience: the disk may be emptied, the lock released.
+                Err(error) => {
+                    tracing::warn!(%error, node = %self.node.id, "reporting failed, trying again");
+                    shared.clock.sleep(shared.config.idle_poll).await;
+                }
+            }
+        }
+    }
+
+    /// Renews leases when a third of their time is over, and earlier where there is progress.
+    async fn renew(&self, finished: &CancellationToken) {
+        let (clock, config) = (&self.fog.shared.clock, &self.fog.shared.config);
+        let third = config.lease / 3;
+        loop {
+            tokio::select! {
+                () = finished.cancelled() => return,
+                () = clock.sleep(third.min(config.progress_every)) => {}
+            }
+            let now = clock.elapsed();
+            let mut due = Vec::new();
+            for (task, held) in self.lock().iter_mut() {
+                let news = held.progress.has_changed().unwrap_or(false);
+                let progress = if news {
+                    held.progress.borrow_and_update().clone()
+                } else {
+                    None
+                };
+                if news || now.saturating_sub(held.renewed) >= third {
+                    let (task, fence, node) = (*task, held.fence, self.node.id.clone());
+                    due.push((Claim { task, node, fence }, progress));
+                }
+            }
+            for some in due.chunks(crate::scheduler::MAX_BATCH) {
+                self.renew_some(some.to_vec(), now).await;
+            }
+        }
+    }
+
+    async fn renew_some(&self, due: Vec<(Claim, Option<Progress>)>, now: std::time::Duration) {
+        let tasks: Vec<_> = due.iter().map(|(claim, _)| claim.task).collect();
+        match self.fog.renew(due).await {
+            Ok(answers) => {
+                let mut held = self.lock();
+                for (task, answer) in tasks.into_iter().zip(answers) {
+                    let Some(held) = held.get_mut(&task) else {
+                        continue;
+                    };
+                    match answer {
+                        Ok(_) => held.renewed = now,
+                        Err(error) if error.kind() == ErrorKind::Conflict => {
+                            tracing::info!(%error, "a lease is lost, its work is dropped");
+                            held.cancelled.cancel();
+                        }
+                        Err(error) => tracing::warn!(%error, %task, "a renewal was refused"),
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, node = %self.node.id, "renewing failed"),
+        }
+    }
+
+    async fn heartbeats(&self, finished: &CancellationToken) {
+        for sequence in 2.. {
+            tokio::select! {
+                () = finished.cancelled() => return,
+                () = self.fog.shared.clock.sleep(self.fog.shared.config.heartbeat_every) => {}
+            }
+            if let Err(error) = self.beat(sequence).await {
+                tracing::warn!(%error, node = %self.node.id, "a beat did not get through");
+            }
+        }
+    }
+
+    async fn beat(&self, sequence: u64) -> Result<()> {
+        let connections = u32::try_from(self.lock().len()).unwrap_or(u32::MAX);
+        let beat = Heartbeat {
+            sequence,
+            connections,
+            ..(self.vitals)()
+        };
+        self.fog.beat(&self.node.id, beat).await.map(drop)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

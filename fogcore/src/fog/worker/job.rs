@@ -1,0 +1,109 @@
+//! One attempt at one task: executed where a panic or a lost lease hurts nobody else.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::registry::Node;
+use crate::scheduler::{
+    Assignment, Claim, Completion, Executor, Failure, Job, MAX_BYTES, Outcome, Output, Progress,
+    Usage, settlement,
+};
+use crate::time::Clock;
+
+/// How an attempt ended.
+pub(super) enum Ended {
+    /// With something to report.
+    Reported(Box<Completion>),
+    /// It was dropped half way; if the lease still counts, it is given back.
+    Dropped(Claim),
+}
+
+impl Ended {
+    pub(super) fn claim(&self) -> &Claim {
+        match self {
+            Self::Reported(completion) => &completion.claim,
+            Self::Dropped(claim) => claim,
+        }
+    }
+}
+
+pub(super) async fn execute(
+    executor: Option<Arc<dyn Executor>>,
+    assignment: Assignment,
+    node: &Node,
+    progress: watch::Sender<Option<Progress>>,
+    cancelled: CancellationToken,
+    clock: &dyn Clock,
+) -> Ended {
+    let Assignment { task, payload } = assignment;
+    let claim = Claim {
+        task: task.id,
+        node: node.id.clone(),
+        fence: task.fence,
+    };
+    let Some(executor) = executor else {
+        return Ended::Dropped(claim);
+    };
+    let job = Job {
+        task: task.id,
+        kind: task.spec.kind.clone(),
+        payload,
+        attempt: task.attempts,
+        cancelled: cancelled.clone(),
+        progress,
+    };
+    let begun = clock.elapsed();
+    // A task of its own, so that a panic ends there.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the handle aborts it, and is awaited right here"
+    )]
+    let running = AbortOnDropHandle::new(tokio::spawn(async move { executor.execute(job).await }));
+    let outcome = tokio::select! {
+        outcome = running => outcome,
+        () = cancelled.cancelled() => return Ended::Dropped(claim),
+    };
+    let busy = clock.elapsed().saturating_sub(begun);
+    let attempt = match outcome {
+        Ok(Ok(output)) if output.result.len() > MAX_BYTES => {
+            let found = output.result.len();
+            Err(Failure::permanent(format!(
+                "a result of {found} bytes, {MAX_BYTES} are allowed"
+            )))
+        }
+        Ok(attempt) => attempt,
+        Err(error) if error.is_panic() => Err(Failure::transient(panic_text(error.into_panic()))),
+        Err(_) => return Ended::Dropped(claim),
+    };
+    let (outcome, bytes_moved) = match attempt {
+        Ok(Output {
+            result,
+            bytes_moved,
+        }) => {
+            let usage = Usage { busy, bytes_moved };
+            let reward = settlement::reward(node, &task.spec, &usage);
+            (Outcome::Succeeded { result, reward }, bytes_moved)
+        }
+        Err(Failure { reason, permanent }) => (Outcome::Failed { reason, permanent }, 0),
+    };
+    let usage = Usage { busy, bytes_moved };
+    Ended::Reported(Box::new(Completion {
+        claim,
+        outcome,
+        usage,
+    }))
+}
+
+fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!(
+        "the executor panicked: {}",
+        text.as_deref().unwrap_or("without a message")
+    )
+}

@@ -1,0 +1,94 @@
+//! Who is owed what: accounts and transfers, in double entry, exact to the base unit.
+//!
+//! The vocabulary and the strictness are TigerBeetle's. An [`Account`] is four counters, debits
+//! and credits, each pending and posted. A [`Transfer`] moves an amount from one account to
+//! another at once, or reserves it as a *hold* that is later *posted* (up to the whole) or *voided*.
+//! Nothing else ever changes a counter, so debits and credits are equal at all times
+//! ([`TrialBalance`]). A transfer's id is made by the client: sent again, it changes nothing and
+//! gives the same answer; with another content, it is a conflict.
+//!
+//! The rules are in the [`Book`], which does no I/O; stores load what a batch touches into one,
+//! apply the batch, and write back what changed.
+//!
+//! ```
+//! use fogcore::amount::{Amount, Asset};
+//! use fogcore::id::{AccountId, TransferId};
+//! use fogcore::ledger::{Account, Book, Purpose, Transfer};
+//! use fogcore::time::Timestamp;
+//!
+//! let (now, units) = (Timestamp::UNIX_EPOCH, Amount::from_base_units);
+//! let [mint, alice, bob]: [AccountId; 3] = ["mint", "alice", "bob"].map(|n| n.parse().unwrap());
+//! let mut book = Book::default();
+//! book.open(Account::new(mint.clone(), Asset::FOG), now)?;
+//! book.open(Account::new(alice.clone(), Asset::FOG).limited_to_credits(), now)?;
+//! book.open(Account::new(bob.clone(), Asset::FOG), now)?;
+//!
+//! let id = |purpose| TransferId::derive(b"example", purpose);
+//! book.apply(&Transfer::direct(id("mint"), &mint, &alice, units(100), Purpose::Mint), now)?;
+//! book.apply(&Transfer::hold(id("hold"), &alice, &bob, units(80), Purpose::TaskHold), now)?;
+//! assert!(book
+//!     .apply(&Transfer::direct(id("more"), &alice, &bob, units(30), Purpose::Transfer), now)
+//!     .is_err());
+//! book.apply(&Transfer::post(id("post"), id("hold"), units(60), Purpose::TaskSettle), now)?;
+//!
+//! assert_eq!(book.account(&alice).unwrap().available(), units(40));
+//! assert!(book.trial_balance()?.is_balanced());
+//! # Ok::<(), fogcore::Error>(())
+//! ```
+
+mod account;
+mod book;
+mod error;
+mod transfer;
+mod trial_balance;
+
+use async_trait::async_trait;
+
+pub use self::{
+    account::Account,
+    book::{Book, BookChanges},
+    error::LedgerError,
+    transfer::{HoldState, Posted, Purpose, Transfer, TransferKind},
+    trial_balance::{AssetBalance, TrialBalance},
+};
+
+use crate::error::Result;
+use crate::id::{AccountId, TransferId};
+use crate::time::Timestamp;
+
+/// The most transfers, or accounts to open, in one batch: TigerBeetle's batch.
+pub const MAX_BATCH: usize = 8_190;
+
+/// Keeps accounts and transfers by the rules of [`Book`].
+///
+/// Each method is one atomic unit and answers only once it is as durable as the store is. The
+/// outer error means that nothing changed, or that nobody knows (Unavailable after a lost
+/// connection): sending the same batch again is always safe.
+#[async_trait]
+pub trait LedgerStore: Send + Sync {
+    /// Opens accounts, each on its own; opening one again with the same terms returns it.
+    async fn open_accounts(
+        &self,
+        accounts: Vec<Account>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Account>>>;
+
+    /// Applies transfers in order, each on its own, and answers each.
+    async fn transfer(
+        &self,
+        transfers: Vec<Transfer>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Posted>>>;
+
+    /// The account.
+    async fn account(&self, account: &AccountId) -> Result<Option<Account>>;
+
+    /// The accounts by id, beginning after `after`; at most `limit` (1–1,000).
+    async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>>;
+
+    /// The transfer with this id.
+    async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>>;
+
+    /// The sums over all accounts, from one snapshot.
+    async fn trial_balance(&self) -> Result<TrialBalance>;
+}

@@ -1,0 +1,49 @@
+//! What runs where: tasks, the queue they wait in, the leases that nodes hold on them, and why.
+//!
+//! A node that wants work asks for it. The scheduler looks at the tasks that the node could do,
+//! highest priority first, weighs the node against others that could do them too
+//! ([`Matcher`]), and grants it a [`Lease`] – with an [`Explanation`] that is kept. The lease runs
+//! out unless it is renewed; then the task goes to another node. Each lease has a higher fencing
+//! token than the one before, and only the holder of the latest is listened to, so a node that
+//! comes back from the dead can neither overwrite a result nor be paid a second time.
+//!
+//! Money moves in the same atomic unit: submitting reserves the budget, success pays the price and
+//! frees the rest, every other end frees all of it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use fogcore::id::TaskId;
+//! use fogcore::scheduler::{NewTask, TaskSpec, TaskState, WorkingSet};
+//! use fogcore::time::Timestamp;
+//!
+//! let mut tasks = WorkingSet::default();
+//! let (id, now) = (TaskId::derive(b"example", "task"), Timestamp::UNIX_EPOCH);
+//! let spec = Arc::new(TaskSpec::new("digest".parse()?));
+//! let submitted = tasks.submit(NewTask { id, spec, payload: "file.txt".into() }, now)?;
+//! assert_eq!(submitted.task.state, TaskState::Queued);
+//! # Ok::<(), fogcore::Error>(())
+//! ```
+
+mod error;
+mod executor;
+mod explanation;
+mod placement;
+mod requirements;
+pub mod settlement;
+mod store;
+mod task;
+mod working_set;
+
+pub use self::{
+    error::SchedulerError,
+    executor::{Executor, Failure, Job, Output, executor_fn},
+    explanation::{Considered, Explanation, Reason, Refusal, Term, TermName},
+    placement::{Candidate, Matcher, PlacementPolicy},
+    requirements::{GpuRequirement, Load, Requirements},
+    store::{
+        Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
+        Submitted, Tally, TaskCounts, TaskFilter, TaskStore, Usage,
+    },
+    task::{Backoff, Budget, Lease, MAX_BYTES, Progress, Task, TaskSpec, TaskState},
+    working_set::{Changes, Named, WorkingSet, money_of, name_of},
+};

@@ -1,0 +1,334 @@
+//! Everything in memory, behind one lock: for tests, simulations, and fogs that may forget.
+
+mod index;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::index::TaskIndex;
+use crate::error::Result;
+use crate::id::{AccountId, NodeId, TaskId, TransferId};
+use crate::ledger::{self, Account, LedgerStore, Posted, Transfer, TrialBalance};
+use crate::registry::{
+    Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
+};
+use crate::scheduler::{
+    self, Assignment, Claim, Completion, Explanation, LeaseRequest, Matcher, NewTask, Renewal,
+    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskStore, WorkingSet,
+};
+use crate::storage::check_batch;
+use crate::time::Timestamp;
+
+/// The memory store. As durable as the process.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    nodes: BTreeMap<NodeId, NodeRecord>,
+    set: WorkingSet,
+    index: TaskIndex,
+    payloads: HashMap<TaskId, Bytes>,
+    results: HashMap<TaskId, Bytes>,
+    explanations: HashMap<TaskId, Explanation>,
+    tallies: BTreeMap<NodeId, Tally>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes in what a call changed.
+    fn settle(&mut self, now: Timestamp) {
+        // Book changes are named for stores that write them back; here they are already home.
+        self.set.book.take_changes();
+        let changes = self.set.take_changes();
+        for id in changes.tasks {
+            if let Some(task) = self.set.task(id) {
+                self.index.update(task, now);
+            }
+        }
+        self.payloads.extend(changes.payloads);
+        self.results.extend(changes.results);
+        self.explanations.extend(changes.explanations);
+        for (node, more) in changes.tallies {
+            self.tallies.entry(node).or_default().add(&more);
+        }
+    }
+
+    fn each<T, R>(
+        &mut self,
+        items: Vec<T>,
+        now: Timestamp,
+        mut call: impl FnMut(&mut WorkingSet, T) -> Result<R>,
+    ) -> Vec<Result<R>> {
+        let answers = items
+            .into_iter()
+            .map(|item| call(&mut self.set, item))
+            .collect();
+        self.settle(now);
+        answers
+    }
+}
+
+#[async_trait]
+impl NodeStore for MemoryStore {
+    async fn register(&self, node: Node, now: Timestamp) -> Result<NodeRecord> {
+        node.check()?;
+        let mut state = self.lock();
+        let record = match state.nodes.get(&node.id) {
+            Some(existing) => existing.registered_again(node, now),
+            None => NodeRecord::new(node, now),
+        };
+        state.nodes.insert(record.node.id.clone(), record.clone());
+        Ok(record)
+    }
+
+    async fn beat(
+        &self,
+        node: &NodeId,
+        heartbeat: Heartbeat,
+        now: Timestamp,
+        policy: &PowerPolicy,
+    ) -> Result<Beat> {
+        let mut state = self.lock();
+        let record = state
+            .nodes
+            .get_mut(node)
+            .ok_or_else(|| super::no_node(node))?;
+        let accepted = record.beat(heartbeat, now, policy);
+        let record = record.clone();
+        Ok(if accepted {
+            Beat::Accepted(record)
+        } else {
+            Beat::Stale(record)
+        })
+    }
+
+    async fn node(&self, node: &NodeId) -> Result<Option<NodeRecord>> {
+        Ok(self.lock().nodes.get(node).cloned())
+    }
+
+    async fn nodes(
+        &self,
+        filter: &NodeFilter,
+        after: Option<&NodeId>,
+        limit: usize,
+    ) -> Result<Vec<NodeRecord>> {
+        let limit = page_limit(limit)?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.lock();
+        let later = state.nodes.range::<NodeId, _>((start, Bound::Unbounded));
+        let wanted = later
+            .map(|(_, record)| record)
+            .filter(|record| filter.matches(record));
+        Ok(wanted.take(limit).cloned().collect())
+    }
+
+    async fn remove_node(&self, node: &NodeId) -> Result<bool> {
+        Ok(self.lock().nodes.remove(node).is_some())
+    }
+}
+
+#[async_trait]
+impl LedgerStore for MemoryStore {
+    async fn open_accounts(
+        &self,
+        accounts: Vec<Account>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Account>>> {
+        check_batch(accounts.len(), ledger::MAX_BATCH)?;
+        Ok(self.lock().each(accounts, now, |set, account| {
+            Ok(set.book.open(account, now)?.clone())
+        }))
+    }
+
+    async fn transfer(
+        &self,
+        transfers: Vec<Transfer>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Posted>>> {
+        check_batch(transfers.len(), ledger::MAX_BATCH)?;
+        Ok(self.lock().each(transfers, now, |set, t| {
+            Ok(set.book.apply(&t, now)?.clone())
+        }))
+    }
+
+    async fn account(&self, account: &AccountId) -> Result<Option<Account>> {
+        Ok(self.lock().set.book.account(account).cloned())
+    }
+
+    async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>> {
+        let limit = page_limit(limit)?;
+        Ok(self
+            .lock()
+            .set
+            .book
+            .accounts(after)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>> {
+        Ok(self.lock().set.book.transfer(transfer).cloned())
+    }
+
+    async fn trial_balance(&self) -> Result<TrialBalance> {
+        Ok(self.lock().set.book.trial_balance()?)
+    }
+}
+
+#[async_trait]
+impl TaskStore for MemoryStore {
+    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
+        check_batch(tasks.len(), scheduler::MAX_BATCH)?;
+        Ok(self
+            .lock()
+            .each(tasks, now, |set, task| set.submit(task, now)))
+    }
+
+    async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
+        let limit = page_limit(request.limit)?;
+        let state = &mut *self.lock();
+        let candidates = state.index.candidates(&request.asker, limit, &state.set);
+        let loads = state.index.loads();
+        let expires_at = now.saturating_add(request.duration);
+        let LeaseRequest {
+            asker,
+            rivals,
+            policy,
+            ..
+        } = request;
+        let mut matcher = Matcher::new(asker, rivals, loads, policy, now);
+        let mut assignments = Vec::new();
+        for id in candidates {
+            if assignments.len() == limit {
+                break;
+            }
+            let Some(task) = state.set.task(id) else {
+                continue;
+            };
+            if let Some(explanation) = matcher.offer(task) {
+                let task = state.set.lease(id, explanation, now, expires_at)?;
+                let payload = state.payloads.get(&id).cloned().unwrap_or_default();
+                assignments.push(Assignment { task, payload });
+            }
+        }
+        state.settle(now);
+        Ok(assignments)
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
+        check_batch(renewals.len(), scheduler::MAX_BATCH)?;
+        Ok(self
+            .lock()
+            .each(renewals, now, |set, renewal| set.renew(renewal)))
+    }
+
+    async fn complete(
+        &self,
+        completions: Vec<Completion>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Task>>> {
+        check_batch(completions.len(), scheduler::MAX_BATCH)?;
+        Ok(self.lock().each(completions, now, |set, completion| {
+            set.complete(completion, now)
+        }))
+    }
+
+    async fn release(&self, claims: Vec<Claim>, now: Timestamp) -> Result<Vec<Result<Task>>> {
+        check_batch(claims.len(), scheduler::MAX_BATCH)?;
+        Ok(self
+            .lock()
+            .each(claims, now, |set, claim| set.release(claim, now)))
+    }
+
+    async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        let state = &mut *self.lock();
+        let answer = state.set.cancel(task, now);
+        state.settle(now);
+        answer
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let state = &mut *self.lock();
+        let due = state.index.due(now, limit);
+        let answers = state.each(due, now, |set, id| set.expire(id, now));
+        answers.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        let limit = page_limit(limit)?;
+        let state = &mut *self.lock();
+        let due = state.index.delayed_until(now, limit);
+        for id in &due {
+            if let Some(task) = state.set.task(*id) {
+                state.index.update(task, now);
+            }
+        }
+        Ok(due.len())
+    }
+
+    async fn task(&self, task: TaskId) -> Result<Option<Task>> {
+        Ok(self.lock().set.task(task).cloned())
+    }
+
+    async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let state = self.lock();
+        let start = match after {
+            Some(id) => state
+                .index
+                .place(id)
+                .ok_or(SchedulerError::TaskNotFound(id))?,
+            None => 0,
+        };
+        let tasks = state
+            .index
+            .in_order(start)
+            .filter_map(|id| state.set.task(id));
+        Ok(tasks
+            .filter(|task| filter.matches(task))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
+        Ok(self.lock().results.get(&task).cloned())
+    }
+
+    async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
+        Ok(self.lock().explanations.get(&task).cloned())
+    }
+
+    async fn counts(&self) -> Result<TaskCounts> {
+        Ok(self.lock().index.counts())
+    }
+
+    async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
+        Ok(self.lock().tallies.clone())
+    }
+}

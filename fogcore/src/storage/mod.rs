@@ -1,0 +1,96 @@
+//! Where everything is kept: the stores behind the domains' traits.
+//!
+//! [`memory`] is for tests and simulations and forgets everything; [`sqlite`] is the embedded
+//! default, durable when it answers, shared by several processes on one file. Both pass one
+//! what a call touches, lets the domain change it, and writes back what changed.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let stores = fogcore::storage::open("memory:").await?;
+//! assert!(stores.tasks.counts().await?.is_empty());
+//! # Ok::<(), fogcore::Error>(())
+//! # }).unwrap();
+//! ```
+
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::{fmt, sync::Arc};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::NodeId;
+use crate::ledger::LedgerStore;
+use crate::registry::NodeStore;
+use crate::scheduler::{SchedulerError, TaskStore};
+
+/// The stores of all domains. Clones share them.
+#[derive(Clone)]
+pub struct Stores {
+    /// Keeps nodes.
+    pub nodes: Arc<dyn NodeStore>,
+    /// Keeps tasks, and moves their money.
+    pub tasks: Arc<dyn TaskStore>,
+    /// Keeps accounts and transfers: the same ones.
+    pub ledger: Arc<dyn LedgerStore>,
+}
+
+impl Stores {
+    /// The stores of all domains from one that keeps everything.
+    pub fn from_one<S>(store: Arc<S>) -> Self
+    where
+        S: NodeStore + TaskStore + LedgerStore + 'static,
+    {
+        Self {
+            nodes: store.clone(),
+            tasks: store.clone(),
+            ledger: store,
+        }
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+/// Opens the store that `url` names: `memory:`, or `sqlite:PATH` (the file is made if need be).
+///
+/// # Errors
+/// InvalidInput for anything else; what the store says if it cannot be opened.
+pub async fn open(url: &str) -> Result<Stores> {
+    if url == "memory:" {
+        return Ok(Stores::from_one(Arc::new(memory::MemoryStore::new())));
+    }
+    #[cfg(feature = "sqlite")]
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err(Error::invalid(
+                "store url",
+                "sqlite: needs the path of a file",
+            ));
+        }
+        let store = sqlite::SqliteStore::open(path, sqlite::SqliteOptions::default()).await?;
+        return Ok(Stores::from_one(Arc::new(store)));
+    }
+    // Not the whole URL: one day it may hold a password.
+    let scheme: String = url.chars().take_while(|c| *c != ':').take(32).collect();
+    Err(Error::invalid(
+        "store url",
+        format!("{scheme:?} is none of memory:, sqlite:PATH"),
+    ))
+}
+
+/// Refuses a batch that is too long.
+fn check_batch(found: usize, max: usize) -> Result<()> {
+    if found > max {
+        return Err(SchedulerError::BatchTooLong { found, max }.into());
+    }
+    Ok(())
+}
+
+fn no_node(node: &NodeId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no node \"{node}\""))
+}

@@ -1,0 +1,162 @@
+//! The embedded store: one SQLite file, durable when it answers, shared by several processes.
+//!
+//! All changes go through one writer task that groups what is waiting into one transaction, each
+//! request in a savepoint of its own, and answers only after the commit has reached the disk: a
+//! hundred requests share one flush. Reads have connections of their own and never wait for it.
+//! Other processes on the same file take turns by `BEGIN IMMEDIATE`.
+//!
+//! ```
+//! use fogcore::storage::sqlite::{SqliteOptions, SqliteStore};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("fog.db");
+//! let store = SqliteStore::open(&path, SqliteOptions::default()).await?;
+//! store.close().await;
+//! # Ok::<(), fogcore::Error>(())
+//! # }).unwrap();
+//! ```
+
+mod error;
+mod ledger;
+mod lists;
+mod nodes;
+mod rows;
+mod select;
+mod tasks;
+mod working_set;
+mod writer;
+
+use std::{path::Path, sync::atomic::AtomicBool, sync::atomic::AtomicI64, time::Duration};
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use self::error::{OrStoreError, is_busy};
+use self::writer::Writer;
+use crate::error::{Error, Result};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How a SQLite store is opened.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// How long a request waits for another process's transaction. Default 30 s: long enough for
+    /// a machine that swaps, short enough to be told that something is stuck.
+    pub busy_timeout: Duration,
+    /// Connections that read. Default 4.
+    pub readers: u32,
+    /// Requests that may wait for the writer; who comes then waits for a place. Default 1,024.
+    pub queue: usize,
+    /// Requests that share one transaction at most. Default 256.
+    pub group: usize,
+    /// The most pages (of 4 KiB) that the file may grow to; beyond them every change is refused
+    /// as Exhausted, like on a full disk. Default none.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            busy_timeout: Duration::from_secs(30),
+            readers: 4,
+            queue: 1_024,
+            group: 256,
+            max_pages: None,
+        }
+    }
+}
+
+/// The SQLite store.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    /// Whether the last look for work found none: then the next one begins without the lock.
+    idle: AtomicBool,
+    /// The class of tasks after which the next look for work begins.
+    cursor: AtomicI64,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it and bringing its schema up to date if need be.
+    ///
+    /// # Errors
+    /// Unavailable if the file cannot be opened or is locked for too long, Exhausted on a full
+    /// disk, Internal if it is damaged or no database.
+    pub async fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let connect = connect_options(path, &options);
+        let opening = format!("cannot open the database {}", path.display());
+        migrate(&connect)
+            .await
+            .map_err(|error| error.context(&opening))?;
+        let writer = Writer::start(connect.clone(), &options).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .connect_lazy_with(connect.pragma("query_only", "ON"));
+        let (idle, cursor) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
+        Ok(Self {
+            writer,
+            readers,
+            idle,
+            cursor,
+        })
+    }
+
+    /// Waits for the requests that are under way and closes the file.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
+    let connect = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(options.busy_timeout)
+        .foreign_keys(false) // every reference is written together with what it refers to
+        .pragma("cache_size", "-65536") // 64 MiB
+        .disable_statement_logging();
+    match options.max_pages {
+        Some(pages) => connect.pragma("max_page_count", pages.to_string()),
+        None => connect,
+    }
+}
+
+/// Brings the schema up to date, one process at a time.
+async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
+    // Turning a new file to WAL takes a lock that SQLite does not wait for, so processes that
+    // open a new file together may collide; each collision means that another one got on.
+    let mut attempts = 0;
+    let mut connection = loop {
+        match connect.connect().await {
+            Err(error) if is_busy(&error) && attempts < 100 => {
+                attempts += 1;
+                tokio::task::yield_now().await;
+            }
+            other => break other.or_store_error()?,
+        }
+    };
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .or_store_error()?;
+    MIGRATIONS
+        .run(&mut *transaction)
+        .await
+        .map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+                Error::from(error::StoreError(error))
+            }
+            other => Error::new(crate::ErrorKind::Internal, other),
+        })?;
+    transaction.commit().await.or_store_error()?;
+    connection.close().await.or_store_error()
+}
