@@ -107,10 +107,7 @@ impl Amount {
     /// # Errors
     /// [`AmountError::TooLarge`] beyond [`Amount::MAX`].
     pub fn checked_add(self, other: Self) -> Result<Self, AmountError> {
-        self.0
-            .checked_add(other.0)
-            .map(Self)
-            .ok_or(AmountError::TooLarge)
+        self.0.checked_add(other.0).map(Self).ok_or(AmountError::TooLarge)
     }
 
     /// The difference.
@@ -118,10 +115,7 @@ impl Amount {
     /// # Errors
     /// [`AmountError::BelowZero`] if `other` is more than this.
     pub fn checked_sub(self, other: Self) -> Result<Self, AmountError> {
-        self.0
-            .checked_sub(other.0)
-            .map(Self)
-            .ok_or(AmountError::BelowZero)
+        self.0.checked_sub(other.0).map(Self).ok_or(AmountError::BelowZero)
     }
 
     /// This × `numerator` / `denominator`, rounded down. Exact, whatever the sizes.
@@ -135,14 +129,9 @@ impl Amount {
         }
         let (numerator, denominator) = (u128::from(numerator), u128::from(denominator));
         // a·n/d = (a/d)·n + (a mod d)·n/d, and (a mod d)·n < 2^64·2^64 cannot overflow.
-        let whole = (self.0 / denominator)
-            .checked_mul(numerator)
-            .ok_or(AmountError::TooLarge)?;
+        let whole = (self.0 / denominator).checked_mul(numerator).ok_or(AmountError::TooLarge)?;
         let rest = (self.0 % denominator) * numerator / denominator;
-        whole
-            .checked_add(rest)
-            .map(Self)
-            .ok_or(AmountError::TooLarge)
+        whole.checked_add(rest).map(Self).ok_or(AmountError::TooLarge)
     }
 
     /// Splits this in proportion to `weights` by the largest-remainder (Hamilton) method: every
@@ -246,20 +235,11 @@ impl TryFrom<UncheckedAsset> for Asset {
 
 impl Asset {
     /// The fog's own token: 18 decimals.
-    pub const FOG: Self = Self {
-        code: Cow::Borrowed("FOG"),
-        scale: 18,
-    };
+    pub const FOG: Self = Self { code: Cow::Borrowed("FOG"), scale: 18 };
     /// Toncoin: 9 decimals.
-    pub const TON: Self = Self {
-        code: Cow::Borrowed("TON"),
-        scale: 9,
-    };
+    pub const TON: Self = Self { code: Cow::Borrowed("TON"), scale: 9 };
     /// US dollars: 2 decimals.
-    pub const USD: Self = Self {
-        code: Cow::Borrowed("USD"),
-        scale: 2,
-    };
+    pub const USD: Self = Self { code: Cow::Borrowed("USD"), scale: 2 };
     /// The most decimals an asset may have.
     pub const MAX_SCALE: u8 = 30;
 
@@ -275,10 +255,7 @@ impl Asset {
         if scale > Self::MAX_SCALE {
             return Err(AmountError::BadScale(scale));
         }
-        Ok(Self {
-            code: Cow::Owned(code.to_owned()),
-            scale,
-        })
+        Ok(Self { code: Cow::Owned(code.to_owned()), scale })
     }
 
     /// The code, such as `FOG`.
@@ -339,10 +316,9 @@ fn parse_scaled(text: &str, scale: u8, code: &str) -> Result<u128, AmountError> 
         return Err(AmountError::Negative(shown()));
     }
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (
-            mantissa,
-            exponent.parse::<i16>().map_err(|_| not_decimal())?,
-        ),
+        Some((mantissa, exponent)) => {
+            (mantissa, exponent.parse::<i16>().map_err(|_| not_decimal())?)
+        }
         None => (text, 0),
     };
     let (whole, decimals) = match mantissa.split_once('.') {
@@ -362,11 +338,7 @@ fn parse_scaled(text: &str, scale: u8, code: &str) -> Result<u128, AmountError> 
     let zeros = digits.len() - digits.trim_end_matches('0').len();
     let power = i64::from(scale) + i64::from(exponent) - decimals.len() as i64 + zeros as i64;
     let Ok(power) = u32::try_from(power) else {
-        return Err(AmountError::TooFine {
-            text: shown(),
-            code: code.to_owned(),
-            scale,
-        });
+        return Err(AmountError::TooFine { text: shown(), code: code.to_owned(), scale });
     };
     let factor = 10_u128.checked_pow(power).ok_or(AmountError::TooLarge)?;
     let value: u128 = significant.parse().map_err(|_| AmountError::TooLarge)?;
@@ -400,9 +372,7 @@ impl<'de> Deserialize<'de> for DecimalText {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get();
         match text.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(text)
-                .map(Self)
-                .map_err(D::Error::custom),
+            Some(b'"') => serde_json::from_str(text).map(Self).map_err(D::Error::custom),
             Some(b'-' | b'0'..=b'9') => Ok(Self(text.to_owned())),
             _ => Err(D::Error::custom("expected a number or a decimal string")),
         }
@@ -428,45 +398,23 @@ mod tests {
             ("000.5", 500_000_000),
             ("0e-999", 0),
         ] {
-            assert_eq!(
-                Asset::TON.parse(text).unwrap().base_units(),
-                units,
-                "{text}"
-            );
+            assert_eq!(Asset::TON.parse(text).unwrap().base_units(), units, "{text}");
         }
     }
 
     #[test]
     fn what_is_not_exactly_an_amount_is_refused() {
-        for text in [
-            "", " 1", "1 ", "+1", ".5", "5.", "1.2.3", "NaN", "inf", "0x10", "1e", "1_000", "１",
-        ] {
+        for text in
+            ["", " 1", "1 ", "+1", ".5", "5.", "1.2.3", "NaN", "inf", "0x10", "1e", "1_000", "１"]
+        {
             let error = Asset::TON.parse(text).unwrap_err();
-            assert!(
-                matches!(error, AmountError::NotDecimal(_)),
-                "{text:?} gave {error:?}"
-            );
+            assert!(matches!(error, AmountError::NotDecimal(_)), "{text:?} gave {error:?}");
         }
-        assert!(matches!(
-            Asset::TON.parse("-1"),
-            Err(AmountError::Negative(_))
-        ));
-        assert!(matches!(
-            Asset::TON.parse("0.0000000001"),
-            Err(AmountError::TooFine { .. })
-        ));
-        assert!(matches!(
-            Asset::TON.parse("1e30"),
-            Err(AmountError::TooLarge)
-        ));
-        assert!(matches!(
-            Asset::TON.parse("1e32767"),
-            Err(AmountError::TooLarge)
-        ));
-        assert!(matches!(
-            Asset::TON.parse(&"9".repeat(129)),
-            Err(AmountError::NotDecimal(_))
-        ));
+        assert!(matches!(Asset::TON.parse("-1"), Err(AmountError::Negative(_))));
+        assert!(matches!(Asset::TON.parse("0.0000000001"), Err(AmountError::TooFine { .. })));
+        assert!(matches!(Asset::TON.parse("1e30"), Err(AmountError::TooLarge)));
+        assert!(matches!(Asset::TON.parse("1e32767"), Err(AmountError::TooLarge)));
+        assert!(matches!(Asset::TON.parse(&"9".repeat(129)), Err(AmountError::NotDecimal(_))));
     }
 
     #[test]
@@ -481,10 +429,7 @@ mod tests {
     fn the_largest_amount_prints_and_parses() {
         for scale in [0, 2, 18, 30] {
             let asset = Asset::new("X", scale).unwrap();
-            assert_eq!(
-                asset.parse(&asset.decimal(Amount::MAX)).unwrap(),
-                Amount::MAX
-            );
+            assert_eq!(asset.parse(&asset.decimal(Amount::MAX)).unwrap(), Amount::MAX);
         }
         let json = serde_json::to_string(&Amount::MAX).unwrap();
         assert_eq!(json, "\"340282366920938463463374607431768211455\"");
@@ -497,12 +442,7 @@ mod tests {
         assert!(serde_json::from_str::<Amount>("-1").is_err());
         assert_eq!(serde_json::from_str::<Amount>("15").unwrap(), Amount(15));
         assert!(serde_json::from_str::<DecimalText>("true").is_err());
-        assert_eq!(
-            serde_json::from_str::<DecimalText>("\"0.1\"")
-                .unwrap()
-                .as_str(),
-            "0.1"
-        );
+        assert_eq!(serde_json::from_str::<DecimalText>("\"0.1\"").unwrap().as_str(), "0.1");
     }
 
     proptest! {

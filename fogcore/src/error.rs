@@ -86,11 +86,7 @@ impl Error {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            kind,
-            field: None,
-            source: source.into().into(),
-        }
+        Self { kind, field: None, source: source.into().into() }
     }
 
     /// Bad input in `field`.
@@ -98,10 +94,7 @@ impl Error {
         field: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            field: Some(field),
-            ..Self::new(ErrorKind::InvalidInput, source)
-        }
+        Self { field: Some(field), ..Self::new(ErrorKind::InvalidInput, source) }
     }
 
     /// The same error, with what was being done in front of its text.
@@ -109,10 +102,7 @@ impl Error {
     pub fn context(self, doing: &str) -> Self {
         let text: Box<dyn std::error::Error + Send + Sync> =
             format!("{doing}: {}", self.source).into();
-        Self {
-            source: text.into(),
-            ..self
-        }
+        Self { source: text.into(), ..self }
     }
 
     /// What a caller can do about it.

@@ -126,9 +126,7 @@ impl EventBus {
     /// A bus that keeps the last `capacity` events (at least 1) for slow subscribers.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self {
-            sender: broadcast::Sender::new(capacity.max(1)),
-        }
+        Self { sender: broadcast::Sender::new(capacity.max(1)) }
     }
 
     /// Tells all present subscribers; nobody is waited for.
@@ -140,9 +138,7 @@ impl EventBus {
     /// A subscription to what is published from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription {
-            receiver: self.sender.subscribe(),
-        }
+        Subscription { receiver: self.sender.subscribe() }
     }
 }
 
@@ -177,9 +173,7 @@ mod tests {
     use super::*;
 
     fn event(name: &str) -> Event {
-        Event::NodeOnline {
-            node: name.parse().unwrap(),
-        }
+        Event::NodeOnline { node: name.parse().unwrap() }
     }
 
     #[tokio::test]
@@ -189,10 +183,7 @@ mod tests {
         let mut subscription = bus.subscribe();
         bus.publish(event("late"));
         drop(bus);
-        assert_eq!(
-            subscription.next().await,
-            Some(Notice::Event(event("late")))
-        );
+        assert_eq!(subscription.next().await, Some(Notice::Event(event("late"))));
         assert_eq!(subscription.next().await, None);
     }
 
@@ -202,10 +193,7 @@ mod tests {
         let (mut slow, mut fast) = (bus.subscribe(), bus.subscribe());
         for number in 0..100 {
             bus.publish(event(&number.to_string()));
-            assert_eq!(
-                fast.try_next(),
-                Some(Notice::Event(event(&number.to_string())))
-            );
+            assert_eq!(fast.try_next(), Some(Notice::Event(event(&number.to_string()))));
         }
         assert_eq!(slow.try_next(), Some(Notice::Missed(92)));
         let rest = std::iter::from_fn(|| slow.try_next()).count();

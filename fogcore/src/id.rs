@@ -110,11 +110,7 @@ fn parse_text(text: &str, field: &'static str, max: usize) -> Result<Arc<str>, I
         return Err(IdError::TooLong { field, found, max });
     }
     if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !is_visible(*c)) {
-        return Err(IdError::Invisible {
-            field,
-            character,
-            position: index + 1,
-        });
+        return Err(IdError::Invisible { field, character, position: index + 1 });
     }
     Ok(text.into())
 }
@@ -288,9 +284,7 @@ impl IdSource {
     /// A source that starts from `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self {
-            random: Mutex::new(StdRng::seed_from_u64(seed)),
-        }
+        Self { random: Mutex::new(StdRng::seed_from_u64(seed)) }
     }
 
     /// A new task id.
@@ -306,10 +300,7 @@ impl IdSource {
     fn next(&self, now: Timestamp) -> Uuid {
         let mut tail = [0; 10];
         // A poisoned lock still holds a usable source.
-        self.random
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .fill_bytes(&mut tail);
+        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill_bytes(&mut tail);
         let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
     }
@@ -324,27 +315,15 @@ mod tests {
     fn an_id_is_refused_with_the_reason_and_the_place() {
         for (text, message) in [
             ("", "node id: must not be empty"),
-            (
-                "a b",
-                "node id: ' ' at position 2 is not a visible character",
-            ),
-            (
-                "a\u{200b}",
-                "node id: '\\u{200b}' at position 2 is not a visible character",
-            ),
-            (
-                "line\n",
-                "node id: '\\n' at position 5 is not a visible character",
-            ),
+            ("a b", "node id: ' ' at position 2 is not a visible character"),
+            ("a\u{200b}", "node id: '\\u{200b}' at position 2 is not a visible character"),
+            ("line\n", "node id: '\\n' at position 5 is not a visible character"),
         ] {
             let error: Error = text.parse::<NodeId>().unwrap_err().into();
             assert_eq!(error.to_string(), message);
         }
         let long = "é".repeat(129);
-        assert!(matches!(
-            long.parse::<NodeId>(),
-            Err(IdError::TooLong { found: 129, .. })
-        ));
+        assert!(matches!(long.parse::<NodeId>(), Err(IdError::TooLong { found: 129, .. })));
     }
 
     #[test]

@@ -76,22 +76,14 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self(
-            self.0
-                .saturating_add(micros)
-                .min(jiff::Timestamp::MAX.as_second() * 1_000_000),
-        )
+        Self(self.0.saturating_add(micros).min(jiff::Timestamp::MAX.as_second() * 1_000_000))
     }
 
     /// This time minus `duration`, stopping at the first one that can be told.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self(
-            self.0
-                .saturating_sub(micros)
-                .max(jiff::Timestamp::MIN.as_second() * 1_000_000),
-        )
+        Self(self.0.saturating_sub(micros).max(jiff::Timestamp::MIN.as_second() * 1_000_000))
     }
 
     /// How long after `earlier` this is; zero when it is not (a clock that was set back must not
@@ -162,14 +154,9 @@ pub struct SystemClock {
 impl SystemClock {
     /// The machine's clock; [`Clock::elapsed`] counts from now.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that may read the real clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that may read the real clock")]
     pub fn new() -> Self {
-        Self {
-            start: std::time::Instant::now(),
-        }
+        Self { start: std::time::Instant::now() }
     }
 }
 
@@ -181,10 +168,7 @@ impl Default for SystemClock {
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that may read the real clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that may read the real clock")]
     fn now(&self) -> Timestamp {
         Timestamp(jiff::Timestamp::now().as_microsecond())
     }
@@ -193,10 +177,7 @@ impl Clock for SystemClock {
         self.start.elapsed()
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that may wait for real"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that may wait for real")]
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
@@ -220,15 +201,8 @@ impl ManualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        let state = Manual {
-            now,
-            elapsed: Duration::ZERO,
-            sleepers: BTreeMap::new(),
-            slept: 0,
-        };
-        Self {
-            state: Mutex::new(state),
-        }
+        let state = Manual { now, elapsed: Duration::ZERO, sleepers: BTreeMap::new(), slept: 0 };
+        Self { state: Mutex::new(state) }
     }
 
     /// Moves the clock forward and wakes who has slept long enough, earliest first.
@@ -255,11 +229,7 @@ impl ManualClock {
     /// How many are asleep: a test waits for this before it advances the clock.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        self.lock()
-            .sleepers
-            .values()
-            .filter(|sleeper| !sleeper.is_closed())
-            .count()
+        self.lock().sleepers.values().filter(|sleeper| !sleeper.is_closed()).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Manual> {
@@ -306,10 +276,7 @@ mod tests {
     fn an_offset_keeps_its_instant_and_less_than_a_microsecond_is_cut() {
         let time: Timestamp = "2026-03-01T14:00:00.000000999+02:00".parse().unwrap();
         assert_eq!(time, noon());
-        assert_eq!(
-            serde_json::to_string(&time).unwrap(),
-            "\"2026-03-01T12:00:00Z\""
-        );
+        assert_eq!(serde_json::to_string(&time).unwrap(), "\"2026-03-01T12:00:00Z\"");
     }
 
     #[test]
@@ -347,10 +314,7 @@ mod tests {
         long.await.unwrap();
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test may spawn and await at once"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a test may spawn and await at once")]
     fn tokio_test_spawn<F>(future: F) -> tokio::task::JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,

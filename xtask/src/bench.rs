@@ -34,20 +34,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     // Told now rather than after minutes of measuring.
-    ensure!(
-        !args.peers || sh.path_exists(PEERS),
-        "--peers needs {PEERS}, which does not exist"
-    );
+    ensure!(!args.peers || sh.path_exists(PEERS), "--peers needs {PEERS}, which does not exist");
 
     let mut figures = measure(sh, args, &["--package", "fogcore-benches"], "Cargo.toml")?;
     if args.peers {
         figures.extend(measure(sh, args, &[], PEERS)?);
     }
-    ensure!(
-        !figures.is_empty(),
-        "`{}` ran, but measured nothing",
-        args.name
-    );
+    ensure!(!figures.is_empty(), "`{}` ran, but measured nothing", args.name);
 
     figures.sort();
     let mut stdout = io::stdout().lock();
@@ -63,30 +56,22 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
 
 /// Runs the benchmark in the workspace of `manifest` and collects what it printed and wrote.
 fn measure(sh: &Shell, args: &Args, package: &[&str], manifest: &str) -> Result<Vec<Figure>> {
-    let Args {
-        name, criterion, ..
-    } = args;
+    let Args { name, criterion, .. } = args;
     let home = target_directory(sh, manifest)?.join("criterion");
     let before = results(&home)?;
 
-    let command = cmd!(
-        sh,
-        "cargo bench --manifest-path {manifest} {package...} --bench {name}"
-    )
-    .arg("--")
-    .args(criterion)
-    // Criterion would look for the target folder from the package's folder, not from here.
-    .env("CRITERION_HOME", &home);
+    let command = cmd!(sh, "cargo bench --manifest-path {manifest} {package...} --bench {name}")
+        .arg("--")
+        .args(criterion)
+        // Criterion would look for the target folder from the package's folder, not from here.
+        .env("CRITERION_HOME", &home);
     eprintln!("$ {command}");
     let mut figures = printed_figures(command.into())
         .with_context(|| format!("the benchmark `{name}` ({manifest})"))?;
 
     // The folder also holds earlier runs and other benchmarks; their files keep their time.
     let after = results(&home)?;
-    for (path, _) in after
-        .iter()
-        .filter(|&(path, time)| before.get(path) != Some(time))
-    {
+    for (path, _) in after.iter().filter(|&(path, time)| before.get(path) != Some(time)) {
         figures.push(read_figure(path)?);
     }
     Ok(figures)
@@ -97,12 +82,9 @@ fn target_directory(sh: &Shell, manifest: &str) -> Result<PathBuf> {
     struct Metadata {
         target_directory: PathBuf,
     }
-    let json = cmd!(
-        sh,
-        "cargo metadata --format-version 1 --no-deps --manifest-path {manifest}"
-    )
-    .quiet()
-    .read()?;
+    let json = cmd!(sh, "cargo metadata --format-version 1 --no-deps --manifest-path {manifest}")
+        .quiet()
+        .read()?;
     let metadata: Metadata = serde_json::from_str(&json).context("cargo metadata")?;
     Ok(metadata.target_directory)
 }
@@ -131,11 +113,7 @@ fn printed_figures(mut command: Command) -> Result<Vec<Figure>> {
 fn results(home: &Path) -> Result<BTreeMap<PathBuf, SystemTime>> {
     let mut results = BTreeMap::new();
     // Before the first benchmark there is no folder.
-    let mut folders: Vec<_> = home
-        .is_dir()
-        .then(|| home.to_path_buf())
-        .into_iter()
-        .collect();
+    let mut folders: Vec<_> = home.is_dir().then(|| home.to_path_buf()).into_iter().collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
@@ -176,10 +154,7 @@ mod tests {
         let paths: Vec<_> = results(home.path()).unwrap().into_keys().collect();
 
         let expected = ["scheduler/pick/new", "scheduler/place/tasks_s/new"];
-        assert_eq!(
-            paths,
-            expected.map(|path| home.path().join(path).join("benchmark.json"))
-        );
+        assert_eq!(paths, expected.map(|path| home.path().join(path).join("benchmark.json")));
     }
 
     #[test]
@@ -191,12 +166,7 @@ mod tests {
         let before = results(home.path()).unwrap();
 
         let later = before[&path] + Duration::from_secs(1);
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
 
         assert_ne!(results(home.path()).unwrap(), before);
     }

@@ -29,11 +29,7 @@ impl Figure {
         if !value.parse().is_ok_and(f64::is_finite) {
             return Some(Err(anyhow!("`{value}` in `{line}` is not a number")));
         }
-        Some(Ok(Self {
-            id: id.into(),
-            value: value.into(),
-            unit: unit.into(),
-        }))
+        Some(Ok(Self { id: id.into(), value: value.into(), unit: unit.into() }))
     }
 
     /// Reads the pair of files that criterion 0.8 writes per benchmark, `benchmark.json` and
@@ -45,35 +41,23 @@ impl Figure {
         let benchmark: Benchmark = serde_json::from_str(benchmark).context("benchmark.json")?;
         let estimates: Estimates = serde_json::from_str(estimates).context("estimates.json")?;
 
-        let Benchmark {
-            group_id,
-            function_id,
-            value_str: unit,
-            throughput,
-        } = benchmark;
+        let Benchmark { group_id, function_id, value_str: unit, throughput } = benchmark;
         let function = function_id.with_context(|| {
             format!("`{group_id}` names no function: use `BenchmarkId::new(function, unit)`")
         })?;
         let id = format!("{group_id}.{function}");
-        ensure!(
-            !id.contains(char::is_whitespace),
-            "the figure id `{id}` contains a space"
-        );
+        ensure!(!id.contains(char::is_whitespace), "the figure id `{id}` contains a space");
 
         let mean_ns = estimates.mean.point_estimate;
         let (value, unit) = match throughput {
             None => in_time_unit(mean_ns, unit),
             Some(Throughput::Elements(elements)) => per_second(mean_ns, elements, unit),
-            Some(Throughput::Other(other)) => Err(anyhow!(
-                "the throughput {other} is no count: use `Throughput::Elements`"
-            )),
+            Some(Throughput::Other(other)) => {
+                Err(anyhow!("the throughput {other} is no count: use `Throughput::Elements`"))
+            }
         }
         .with_context(|| format!("figure `{id}`"))?;
-        Ok(Self {
-            id,
-            value: rounded(value)?,
-            unit,
-        })
+        Ok(Self { id, value: rounded(value)?, unit })
     }
 }
 
@@ -135,10 +119,7 @@ fn per_second(mean_ns: f64, elements: f64, unit: Option<String>) -> Result<(f64,
 /// Four significant digits, never an exponent: more would be noise, and plain numbers can be
 /// compared by eye.
 fn rounded(value: f64) -> Result<String> {
-    ensure!(
-        value.is_finite() && value > 0.0,
-        "criterion measured {value}, not a positive number"
-    );
+    ensure!(value.is_finite() && value > 0.0, "criterion measured {value}, not a positive number");
     let rounded: f64 = format!("{value:.3e}").parse()?;
     Ok(rounded.to_string())
 }
@@ -172,9 +153,7 @@ mod tests {
 
     fn line(function: &str, unit: &str, throughput: &str) -> String {
         let benchmark = benchmark(function, unit, throughput);
-        Figure::from_criterion(&benchmark, ESTIMATES)
-            .unwrap()
-            .to_string()
+        Figure::from_criterion(&benchmark, ESTIMATES).unwrap().to_string()
     }
 
     fn refusal(function: &str, unit: &str, throughput: &str) -> String {
@@ -191,18 +170,12 @@ mod tests {
 
     #[test]
     fn without_a_throughput_the_mean_time_is_the_figure() {
-        assert_eq!(
-            line(r#""pick""#, "null", "null"),
-            "figure scheduler.pick 2500 ns"
-        );
+        assert_eq!(line(r#""pick""#, "null", "null"), "figure scheduler.pick 2500 ns");
     }
 
     #[test]
     fn a_time_is_converted_to_the_unit_it_claims() {
-        assert_eq!(
-            line(r#""pick""#, r#""us""#, "null"),
-            "figure scheduler.pick 2.5 us"
-        );
+        assert_eq!(line(r#""pick""#, r#""us""#, "null"), "figure scheduler.pick 2.5 us");
     }
 
     #[test]
@@ -222,10 +195,9 @@ mod tests {
 
     #[test]
     fn a_throughput_in_bytes_is_refused() {
-        for throughput in [
-            r#"{"Bytes": 3}"#,
-            r#"{"ElementsAndBytes": {"elements": 1, "bytes": 3}}"#,
-        ] {
+        for throughput in
+            [r#"{"Bytes": 3}"#, r#"{"ElementsAndBytes": {"elements": 1, "bytes": 3}}"#]
+        {
             let refusal = refusal(r#""pick""#, r#""B/s""#, throughput);
             assert!(refusal.contains("Throughput::Elements"), "{refusal}");
         }
@@ -263,12 +235,7 @@ mod tests {
     fn other_output_is_no_figure_and_a_broken_figure_is_an_error() {
         assert!(Figure::from_line("scheduler/place  time: [1.2 µs 1.3 µs 1.4 µs]").is_none());
         assert!(Figure::from_line("figures follow").is_none());
-        for line in [
-            "figure a 1",
-            "figure a 1 b c",
-            "figure a many bytes",
-            "figure a NaN bytes",
-        ] {
+        for line in ["figure a 1", "figure a 1 b c", "figure a many bytes", "figure a NaN bytes"] {
             assert!(Figure::from_line(line).unwrap().is_err(), "{line}");
         }
     }

@@ -8,26 +8,11 @@ use crate::tools;
 
 /// The cheapest first, so that a slip is told within seconds.
 pub(crate) const STAGES: &[Stage] = &[
-    Stage {
-        name: "format",
-        run: format,
-    },
-    Stage {
-        name: "clippy",
-        run: clippy,
-    },
-    Stage {
-        name: "clippy, no features",
-        run: clippy_without_features,
-    },
-    Stage {
-        name: "docs",
-        run: docs,
-    },
-    Stage {
-        name: "dependencies",
-        run: dependencies,
-    },
+    Stage { name: "format", run: format },
+    Stage { name: "clippy", run: clippy },
+    Stage { name: "clippy, no features", run: clippy_without_features },
+    Stage { name: "docs", run: docs },
+    Stage { name: "dependencies", run: dependencies },
 ];
 
 pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
@@ -41,21 +26,13 @@ fn format(sh: &Shell) -> Result<Outcome> {
 
 /// `--all-targets` includes the benches, so this also tells that they compile.
 fn clippy(sh: &Shell) -> Result<Outcome> {
-    cmd!(
-        sh,
-        "cargo clippy --workspace --all-targets --all-features -- -D warnings"
-    )
-    .run()?;
+    cmd!(sh, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?;
     Ok(Outcome::Passed)
 }
 
 /// The workspace run enables every feature; a library user may enable none.
 fn clippy_without_features(sh: &Shell) -> Result<Outcome> {
-    cmd!(
-        sh,
-        "cargo clippy --package fogcore --no-default-features --lib -- -D warnings"
-    )
-    .run()?;
+    cmd!(sh, "cargo clippy --package fogcore --no-default-features --lib -- -D warnings").run()?;
     Ok(Outcome::Passed)
 }
 

@@ -43,11 +43,7 @@ pub(crate) fn run_all<'a>(
     let rows = execute(sh, stages, policy);
     println!("\n{}", table(&rows));
 
-    let failed: Vec<_> = rows
-        .iter()
-        .filter(|row| row.failed())
-        .map(|row| row.name)
-        .collect();
+    let failed: Vec<_> = rows.iter().filter(|row| row.failed()).map(|row| row.name).collect();
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
@@ -119,30 +115,19 @@ fn execute<'a>(
     let mut rows: Vec<Row> = Vec::new();
     for &Stage { name, run } in stages {
         if !policy.keep_going && rows.iter().any(Row::failed) {
-            rows.push(Row {
-                name,
-                verdict: Verdict::NotRun,
-                elapsed: Duration::ZERO,
-            });
+            rows.push(Row { name, verdict: Verdict::NotRun, elapsed: Duration::ZERO });
             continue;
         }
         println!("\n=== {name} ===");
         let (result, elapsed) = timed(|| run(sh));
         let verdict = Verdict::of(result, policy);
         println!("--- {name}: {verdict} in {}", seconds(elapsed));
-        rows.push(Row {
-            name,
-            verdict,
-            elapsed,
-        });
+        rows.push(Row { name, verdict, elapsed });
     }
     rows
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long a stage took is told to a person only"
-)]
+#[expect(clippy::disallowed_methods, reason = "how long a stage took is told to a person only")]
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let started = Instant::now();
     let result = work();
@@ -152,17 +137,9 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 fn table(rows: &[Row]) -> String {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     let mut table = String::new();
-    for Row {
-        name,
-        verdict,
-        elapsed,
-    } in rows
-    {
+    for Row { name, verdict, elapsed } in rows {
         let time = seconds(*elapsed);
-        let line = format!(
-            "{name:width$}  {verdict:7}  {time:>8}  {}",
-            verdict.detail()
-        );
+        let line = format!("{name:width$}  {verdict:7}  {time:>8}  {}", verdict.detail());
         // Writing to a `String` cannot fail.
         let _ = writeln!(table, "{}", line.trim_end());
     }
@@ -177,97 +154,45 @@ fn seconds(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    const PASSES: Stage = Stage {
-        name: "passes",
-        run: |_| Ok(Outcome::Passed),
-    };
-    const FAILS: Stage = Stage {
-        name: "fails",
-        run: |_| bail!("broken"),
-    };
-    const SKIPS: Stage = Stage {
-        name: "skips",
-        run: |_| Ok(Outcome::Skipped("no tool – install it".into())),
-    };
-    const LENIENT: Policy = Policy {
-        keep_going: false,
-        skip_fails: false,
-    };
+    const PASSES: Stage = Stage { name: "passes", run: |_| Ok(Outcome::Passed) };
+    const FAILS: Stage = Stage { name: "fails", run: |_| bail!("broken") };
+    const SKIPS: Stage =
+        Stage { name: "skips", run: |_| Ok(Outcome::Skipped("no tool – install it".into())) };
+    const LENIENT: Policy = Policy { keep_going: false, skip_fails: false };
 
     fn verdicts(stages: &[Stage], policy: Policy) -> Vec<Verdict> {
         let sh = Shell::new().unwrap();
-        execute(&sh, stages, policy)
-            .into_iter()
-            .map(|row| row.verdict)
-            .collect()
+        execute(&sh, stages, policy).into_iter().map(|row| row.verdict).collect()
     }
 
     #[test]
     fn the_first_failure_stops_the_run() {
         let verdicts = verdicts(&[PASSES, FAILS, PASSES], LENIENT);
-        assert_eq!(
-            verdicts,
-            [
-                Verdict::Ok,
-                Verdict::Failed("broken".into()),
-                Verdict::NotRun
-            ]
-        );
+        assert_eq!(verdicts, [Verdict::Ok, Verdict::Failed("broken".into()), Verdict::NotRun]);
     }
 
     #[test]
     fn keep_going_runs_what_follows_a_failure() {
-        let verdicts = verdicts(
-            &[FAILS, PASSES],
-            Policy {
-                keep_going: true,
-                ..LENIENT
-            },
-        );
+        let verdicts = verdicts(&[FAILS, PASSES], Policy { keep_going: true, ..LENIENT });
         assert_eq!(verdicts, [Verdict::Failed("broken".into()), Verdict::Ok]);
     }
 
     #[test]
     fn a_skipped_stage_lets_the_run_go_on() {
         let verdicts = verdicts(&[SKIPS, PASSES], LENIENT);
-        assert_eq!(
-            verdicts,
-            [Verdict::Skipped("no tool – install it".into()), Verdict::Ok]
-        );
+        assert_eq!(verdicts, [Verdict::Skipped("no tool – install it".into()), Verdict::Ok]);
     }
 
     #[test]
     fn a_skipped_stage_fails_the_run_where_skips_are_not_allowed() {
-        let verdicts = verdicts(
-            &[SKIPS, PASSES],
-            Policy {
-                skip_fails: true,
-                ..LENIENT
-            },
-        );
-        assert_eq!(
-            verdicts,
-            [
-                Verdict::Failed("no tool – install it".into()),
-                Verdict::NotRun
-            ]
-        );
+        let verdicts = verdicts(&[SKIPS, PASSES], Policy { skip_fails: true, ..LENIENT });
+        assert_eq!(verdicts, [Verdict::Failed("no tool – install it".into()), Verdict::NotRun]);
     }
 
     #[test]
     fn the_summary_has_a_line_per_stage_with_its_reason() {
-        let row = |name, verdict| Row {
-            name,
-            verdict,
-            elapsed: Duration::from_millis(1260),
-        };
-        let rows = [
-            row("format", Verdict::Ok),
-            row("deny", Verdict::Skipped("no tool".into())),
-        ];
-        assert_eq!(
-            table(&rows),
-            "format  ok          1.3 s\ndeny    skipped     1.3 s  no tool\n"
-        );
+        let row = |name, verdict| Row { name, verdict, elapsed: Duration::from_millis(1260) };
+        let rows = [row("format", Verdict::Ok), row("deny", Verdict::Skipped("no tool".into()))];
+        assert_eq!(table(&rows), "format  ok          1.3 s\ndeny    skipped     1.3 s  no tool\n");
     }
 }

@@ -6,10 +6,7 @@ use xshell::{Shell, cmd};
 use crate::lint;
 use crate::stage::{self, Outcome, Stage};
 
-const STAGES: &[Stage] = &[Stage {
-    name: "tests",
-    run: tests,
-}];
+const STAGES: &[Stage] = &[Stage { name: "tests", run: tests }];
 
 pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
     stage::run_all(sh, lint::STAGES.iter().chain(STAGES), args)

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use xshell::Shell;
 
-pub(crate) const CARGO_DENY: Tool = Tool {
-    name: "cargo-deny",
-    install: "cargo install cargo-deny --locked",
-};
+pub(crate) const CARGO_DENY: Tool =
+    Tool { name: "cargo-deny", install: "cargo install cargo-deny --locked" };
 
 /// An outside program, and the line that installs it.
 pub(crate) struct Tool {

@@ -44,28 +44,19 @@ impl FogBuilder {
     /// On the store that `url` names; see [`storage::open`]. Default `memory:`.
     #[must_use]
     pub fn url(self, url: &str) -> Self {
-        Self {
-            url: Some(url.to_owned()),
-            ..self
-        }
+        Self { url: Some(url.to_owned()), ..self }
     }
 
     /// On stores that are open already; they come before a URL.
     #[must_use]
     pub fn stores(self, stores: Stores) -> Self {
-        Self {
-            stores: Some(stores),
-            ..self
-        }
+        Self { stores: Some(stores), ..self }
     }
 
     /// With another clock than the machine's.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock: Some(clock),
-            ..self
-        }
+        Self { clock: Some(clock), ..self }
     }
 
     /// Behaving otherwise than by default.
@@ -78,19 +69,13 @@ impl FogBuilder {
     /// with the same seed make colliding ids. Default: from the operating system.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        Self {
-            seed: Some(seed),
-            ..self
-        }
+        Self { seed: Some(seed), ..self }
     }
 
     /// Without the background loop: only [`Fog::maintain`] does its work. For simulations.
     #[must_use]
     pub fn without_loops(self) -> Self {
-        Self {
-            manual: true,
-            ..self
-        }
+        Self { manual: true, ..self }
     }
 
     /// Opens the fog, and the account that tasks are settled through.
@@ -122,14 +107,9 @@ impl FogBuilder {
             rivals: Mutex::default(),
         });
         let guard = shared.stopping.clone().drop_guard();
-        let fog = Fog {
-            shared: shared.clone(),
-            _stop: Arc::new(guard),
-        };
+        let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };
         let asset = shared.config.asset.clone();
-        fog.ledger()
-            .open_account(Account::new(settlement::escrow(), asset))
-            .await?;
+        fog.ledger().open_account(Account::new(settlement::escrow(), asset)).await?;
         if !self.manual {
             shared.tasks.spawn(super::maintenance::run(shared.clone()));
         }

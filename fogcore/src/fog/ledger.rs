@@ -32,10 +32,7 @@ impl Ledger {
         let existing = self.account(&account.id).await?;
         if let Some(existing) = existing.filter(|existing| {
             let terms = |a: &Account| {
-                let limits = (
-                    a.debits_must_not_exceed_credits,
-                    a.credits_must_not_exceed_debits,
-                );
+                let limits = (a.debits_must_not_exceed_credits, a.credits_must_not_exceed_debits);
                 (a.asset.clone(), limits)
             };
             terms(existing) == terms(&account)
@@ -43,12 +40,7 @@ impl Ledger {
             return Ok(existing);
         }
         let now = self.shared.clock.now();
-        let mut answers = self
-            .shared
-            .stores
-            .ledger
-            .open_accounts(vec![account], now)
-            .await?;
+        let mut answers = self.shared.stores.ledger.open_accounts(vec![account], now).await?;
         answers.pop().unwrap_or_else(|| Err(no_answer()))
     }
 
@@ -65,20 +57,12 @@ impl Ledger {
     pub async fn mint(&self, account: &AccountId, amount: Amount) -> Result<Posted> {
         let asset = &self.shared.config.asset;
         let mint: AccountId = MINT.parse()?;
-        self.open_account(Account::new(mint.clone(), asset.clone()))
-            .await?;
+        self.open_account(Account::new(mint.clone(), asset.clone())).await?;
         if self.account(account).await?.is_none() {
             let holder = Account::new(account.clone(), asset.clone());
             self.open_account(holder.limited_to_credits()).await?;
         }
-        self.transfer(Transfer::direct(
-            self.new_id(),
-            &mint,
-            account,
-            amount,
-            Purpose::Mint,
-        ))
-        .await
+        self.transfer(Transfer::direct(self.new_id(), &mint, account, amount, Purpose::Mint)).await
     }
 
     /// Applies one transfer; see [`Ledger::transfer_all`].
@@ -96,16 +80,10 @@ impl Ledger {
     /// The outer error is the store's; an inner one is that transfer's
     /// [`LedgerError`](crate::ledger::LedgerError).
     pub async fn transfer_all(&self, transfers: Vec<Transfer>) -> Result<Vec<Result<Posted>>> {
-        let answers = self
-            .shared
-            .stores
-            .ledger
-            .transfer(transfers, self.shared.clock.now())
-            .await?;
+        let answers =
+            self.shared.stores.ledger.transfer(transfers, self.shared.clock.now()).await?;
         for posted in answers.iter().flatten() {
-            self.shared.events.publish(Event::TransferPosted {
-                transfer: posted.transfer.id,
-            });
+            self.shared.events.publish(Event::TransferPosted { transfer: posted.transfer.id });
         }
         Ok(answers)
     }

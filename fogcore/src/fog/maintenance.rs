@@ -59,11 +59,7 @@ impl Shared {
         let mut seen = LivenessWatch::new();
         loop {
             let filter = NodeFilter::default();
-            let page = self
-                .stores
-                .nodes
-                .nodes(&filter, after.as_ref(), MAX_PAGE)
-                .await?;
+            let page = self.stores.nodes.nodes(&filter, after.as_ref(), MAX_PAGE).await?;
             let now = self.clock.now();
             for record in &page {
                 let liveness = record.liveness(now, self.config.liveness);

@@ -152,15 +152,11 @@ impl Fog {
         let now = shared.clock.now();
         if let Some(owner) = &node.owner {
             let account = Account::new(owner.clone(), shared.config.asset.clone());
-            self.ledger()
-                .open_account(account.limited_to_credits())
-                .await?;
+            self.ledger().open_account(account.limited_to_credits()).await?;
         }
         let record = shared.stores.nodes.register(node, now).await?;
         shared.forget_rivals();
-        shared.events.publish(Event::NodeRegistered {
-            node: record.node.id.clone(),
-        });
+        shared.events.publish(Event::NodeRegistered { node: record.node.id.clone() });
         Ok(record)
     }
 
@@ -170,11 +166,7 @@ impl Fog {
     /// NotFound for a node that is not registered.
     pub async fn beat(&self, node: &NodeId, heartbeat: Heartbeat) -> Result<Beat> {
         let (now, power) = (self.shared.clock.now(), &self.shared.config.power);
-        self.shared
-            .stores
-            .nodes
-            .beat(node, heartbeat, now, power)
-            .await
+        self.shared.stores.nodes.beat(node, heartbeat, now, power).await
     }
 
     /// A node's record.
@@ -206,9 +198,7 @@ impl Fog {
         let removed = self.shared.stores.nodes.remove_node(node).await?;
         if removed {
             self.shared.forget_rivals();
-            self.shared
-                .events
-                .publish(Event::NodeRemoved { node: node.clone() });
+            self.shared.events.publish(Event::NodeRemoved { node: node.clone() });
         }
         Ok(removed)
     }
@@ -238,19 +228,13 @@ impl Fog {
         let now = shared.clock.now();
         let new = submissions
             .into_iter()
-            .map(|(spec, payload)| NewTask {
-                id: shared.ids.task(now),
-                spec: spec.into(),
-                payload,
-            })
+            .map(|(spec, payload)| NewTask { id: shared.ids.task(now), spec: spec.into(), payload })
             .collect();
         let answers = shared.stores.tasks.submit(new, now).await?;
         let mut any = false;
         for submitted in answers.iter().flatten().filter(|submitted| submitted.new) {
             any = true;
-            shared.events.publish(Event::TaskQueued {
-                task: submitted.task.id,
-            });
+            shared.events.publish(Event::TaskQueued { task: submitted.task.id });
         }
         if any {
             shared.work.notify_waiters();
@@ -302,12 +286,7 @@ impl Fog {
     /// # Errors
     /// NotFound, or Conflict if it ended otherwise.
     pub async fn cancel(&self, task: TaskId) -> Result<Task> {
-        let task = self
-            .shared
-            .stores
-            .tasks
-            .cancel(task, self.shared.clock.now())
-            .await?;
+        let task = self.shared.stores.tasks.cancel(task, self.shared.clock.now()).await?;
         self.shared.announce(&task);
         Ok(task)
     }
@@ -373,28 +352,13 @@ impl Fog {
         })?;
         let judge = |record| Candidate::judge(record, now, config.liveness, &config.power);
         let asker = judge(&record);
-        let rivals = shared
-            .draw_rivals(&record.node)
-            .await?
-            .iter()
-            .map(judge)
-            .collect();
+        let rivals = shared.draw_rivals(&record.node).await?.iter().map(judge).collect();
         let (policy, duration) = (config.placement, config.lease);
-        let request = LeaseRequest {
-            asker,
-            rivals,
-            policy,
-            limit,
-            duration,
-        };
+        let request = LeaseRequest { asker, rivals, policy, limit, duration };
         let assignments = shared.stores.tasks.lease(request, now).await?;
         for Assignment { task, .. } in &assignments {
             let (id, node, attempt) = (task.id, node.clone(), task.attempts);
-            shared.events.publish(Event::TaskLeased {
-                task: id,
-                node,
-                attempt,
-            });
+            shared.events.publish(Event::TaskLeased { task: id, node, attempt });
         }
         Ok(assignments)
     }
@@ -412,11 +376,7 @@ impl Fog {
         let expires_at = now.saturating_add(shared.config.lease);
         let renewals: Vec<_> = claims
             .into_iter()
-            .map(|(claim, progress)| Renewal {
-                claim,
-                expires_at,
-                progress,
-            })
+            .map(|(claim, progress)| Renewal { claim, expires_at, progress })
             .collect();
         for renewal in &renewals {
             if let Some(progress) = &renewal.progress {
@@ -433,15 +393,8 @@ impl Fog {
     /// Inner: Conflict for a lease that is not the current one – it pays nothing.
     pub async fn complete(&self, completions: Vec<Completion>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
-        let answers = shared
-            .stores
-            .tasks
-            .complete(completions, shared.clock.now())
-            .await?;
-        answers
-            .iter()
-            .flatten()
-            .for_each(|task| shared.announce(task));
+        let answers = shared.stores.tasks.complete(completions, shared.clock.now()).await?;
+        answers.iter().flatten().for_each(|task| shared.announce(task));
         Ok(answers)
     }
 
@@ -451,15 +404,8 @@ impl Fog {
     /// Inner: Conflict for a lease that is not the current one.
     pub async fn release(&self, claims: Vec<Claim>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
-        let answers = shared
-            .stores
-            .tasks
-            .release(claims, shared.clock.now())
-            .await?;
-        answers
-            .iter()
-            .flatten()
-            .for_each(|task| shared.announce(task));
+        let answers = shared.stores.tasks.release(claims, shared.clock.now()).await?;
+        answers.iter().flatten().for_each(|task| shared.announce(task));
         Ok(answers)
     }
 
@@ -487,22 +433,14 @@ impl Shared {
     fn announce(&self, task: &Task) {
         let reason = || task.failure.clone().unwrap_or_default();
         self.events.publish(match (task.state, &task.done_by) {
-            (TaskState::Succeeded, Some(node)) => Event::TaskSucceeded {
-                task: task.id,
-                node: node.clone(),
-                paid: task.paid,
-            },
+            (TaskState::Succeeded, Some(node)) => {
+                Event::TaskSucceeded { task: task.id, node: node.clone(), paid: task.paid }
+            }
             (TaskState::Queued | TaskState::Leased, _) => {
                 self.work.notify_waiters();
-                Event::TaskRetrying {
-                    task: task.id,
-                    reason: reason(),
-                }
+                Event::TaskRetrying { task: task.id, reason: reason() }
             }
-            _ => Event::TaskEnded {
-                task: task.id,
-                reason: reason(),
-            },
+            _ => Event::TaskEnded { task: task.id, reason: reason() },
         });
     }
 
@@ -521,32 +459,21 @@ impl Shared {
             return Ok(may.into_iter().cloned().collect());
         }
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(may
-            .sample(&mut *dice, self.config.max_rivals)
-            .map(|record| (*record).clone())
-            .collect())
+        Ok(may.sample(&mut *dice, self.config.max_rivals).map(|record| (*record).clone()).collect())
     }
 
     /// A snapshot of the registry, at most half a beat old: good enough to weigh rivals by.
     async fn known_nodes(&self) -> Result<Arc<Vec<NodeRecord>>> {
         let now = self.clock.elapsed();
         let fresh = self.config.heartbeat_every / 2;
-        let cached = self
-            .rivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let cached = self.rivals.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, nodes)) = cached
             && now.saturating_sub(at) < fresh
         {
             return Ok(nodes);
         }
         let limit = crate::registry::MAX_PAGE;
-        let nodes = self
-            .stores
-            .nodes
-            .nodes(&NodeFilter::default(), None, limit)
-            .await?;
+        let nodes = self.stores.nodes.nodes(&NodeFilter::default(), None, limit).await?;
         let nodes = Arc::new(nodes);
         let mut cache = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
         *cache = Some((now, nodes.clone()));

@@ -40,20 +40,13 @@ pub struct WorkerBuilder {
 
 impl std::fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerBuilder")
-            .field("node", &self.node)
-            .finish_non_exhaustive()
+        f.debug_struct("WorkerBuilder").field("node", &self.node).finish_non_exhaustive()
     }
 }
 
 impl WorkerBuilder {
     pub(super) fn new(fog: Fog, node: Node) -> Self {
-        Self {
-            fog,
-            node,
-            executors: BTreeMap::new(),
-            vitals: Arc::new(Heartbeat::default),
-        }
+        Self { fog, node, executors: BTreeMap::new(), vitals: Arc::new(Heartbeat::default) }
     }
 
     /// Serves tasks of this kind with that executor.
@@ -167,12 +160,7 @@ impl Core {
             self.report(reports).await;
             finished.cancel();
         };
-        tokio::join!(
-            work,
-            report,
-            self.renew(&finished),
-            self.heartbeats(&finished)
-        );
+        tokio::join!(work, report, self.renew(&finished), self.heartbeats(&finished));
     }
 
     /// Asks for tasks while slots are free.
@@ -189,14 +177,10 @@ impl Core {
             woken.as_mut().enable();
             let wanted = (1 + self.slots.available_permits()).min(crate::registry::MAX_PAGE);
             // Not cut off by stopping: what was granted must be taken.
-            let granted = self
-                .fog
-                .lease(&self.node.id, wanted)
-                .await
-                .unwrap_or_else(|error| {
-                    tracing::warn!(%error, node = %self.node.id, "asking for work failed");
-                    Vec::new()
-                });
+            let granted = self.fog.lease(&self.node.id, wanted).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, node = %self.node.id, "asking for work failed");
+                Vec::new()
+            });
             if granted.is_empty() {
                 drop(slot);
                 tokio::select! {
@@ -209,9 +193,7 @@ impl Core {
             let mut slot = Some(slot);
             for assignment in granted {
                 // Nobody else takes slots, so those that were counted are there.
-                let slot = slot
-                    .take()
-                    .or_else(|| self.slots.clone().try_acquire_owned().ok());
+                let slot = slot.take().or_else(|| self.slots.clone().try_acquire_owned().ok());
                 if let Some(slot) = slot {
                     self.begin(assignment, slot, ended.clone());
                 }
@@ -240,12 +222,7 @@ impl Core {
         self.jobs.spawn(async move {
             let ended_job = execute(executor, assignment, &node, sender, cancelled, &*clock).await;
             // The receiver outlives every job; without it there is nobody to tell.
-            let _ = ended
-                .send(Report {
-                    ended: ended_job,
-                    _slot: slot,
-                })
-                .await;
+            let _ = ended.send(Report { ended: ended_job, _slot: slot }).await;
         });
     }
 
@@ -322,11 +299,7 @@ impl Core {
             let mut due = Vec::new();
             for (task, held) in self.lock().iter_mut() {
                 let news = held.progress.has_changed().unwrap_or(false);
-                let progress = if news {
-                    held.progress.borrow_and_update().clone()
-                } else {
-                    None
-                };
+                let progress = if news { held.progress.borrow_and_update().clone() } else { None };
                 if news || now.saturating_sub(held.renewed) >= third {
                     let (task, fence, node) = (*task, held.fence, self.node.id.clone());
                     due.push((Claim { task, node, fence }, progress));
@@ -375,11 +348,7 @@ impl Core {
 
     async fn beat(&self, sequence: u64) -> Result<()> {
         let connections = u32::try_from(self.lock().len()).unwrap_or(u32::MAX);
-        let beat = Heartbeat {
-            sequence,
-            connections,
-            ..(self.vitals)()
-        };
+        let beat = Heartbeat { sequence, connections, ..(self.vitals)() };
         self.fog.beat(&self.node.id, beat).await.map(drop)
     }
 

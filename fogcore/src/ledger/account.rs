@@ -50,10 +50,7 @@ impl Account {
     /// The same account, unable to spend more than it was given.
     #[must_use]
     pub fn limited_to_credits(self) -> Self {
-        Self {
-            debits_must_not_exceed_credits: true,
-            ..self
-        }
+        Self { debits_must_not_exceed_credits: true, ..self }
     }
 
     /// What can be spent: posted credits less all debits, pending ones included; zero if those

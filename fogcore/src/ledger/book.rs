@@ -54,9 +54,7 @@ impl Book {
     /// The accounts by id, beginning after `after`.
     pub fn accounts(&self, after: Option<&AccountId>) -> impl Iterator<Item = &Account> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.accounts
-            .range::<AccountId, _>((start, Bound::Unbounded))
-            .map(|(_, account)| account)
+        self.accounts.range::<AccountId, _>((start, Bound::Unbounded)).map(|(_, account)| account)
     }
 
     /// Takes the list of what changed since it was last taken.
@@ -77,10 +75,9 @@ impl Book {
         let id = account.id.clone();
         match self.accounts.entry(id) {
             Entry::Occupied(existing) => match account.differs_from(existing.get()) {
-                Some(field) => Err(LedgerError::AccountExistsWithDifferent {
-                    account: account.id,
-                    field,
-                }),
+                Some(field) => {
+                    Err(LedgerError::AccountExistsWithDifferent { account: account.id, field })
+                }
                 None => Ok(existing.into_mut()),
             },
             Entry::Vacant(place) => {
@@ -105,10 +102,7 @@ impl Book {
     pub fn apply(&mut self, transfer: &Transfer, now: Timestamp) -> Result<&Posted, LedgerError> {
         if let Some(existing) = self.transfers.get(&transfer.id) {
             if let Some(field) = transfer.differs_from(&existing.transfer) {
-                return Err(LedgerError::ExistsWithDifferent {
-                    id: transfer.id,
-                    field,
-                });
+                return Err(LedgerError::ExistsWithDifferent { id: transfer.id, field });
             }
         } else {
             let (debit, credit, hold) = self.decide(transfer)?;
@@ -159,9 +153,7 @@ impl Book {
     /// [`AmountError::TooLarge`] if a sum passes 2^128 − 1 base units.
     pub fn trial_balance(&self) -> Result<TrialBalance, AmountError> {
         let mut balance = TrialBalance::default();
-        self.accounts
-            .values()
-            .try_for_each(|account| balance.add(account))?;
+        self.accounts.values().try_for_each(|account| balance.add(account))?;
         Ok(balance)
     }
 
@@ -171,22 +163,14 @@ impl Book {
         transfer: &Transfer,
     ) -> Result<(Account, Account, Option<HoldState>), LedgerError> {
         match &transfer.kind {
-            TransferKind::Direct {
-                debit,
-                credit,
-                amount,
-            } => {
+            TransferKind::Direct { debit, credit, amount } => {
                 let (mut debit, mut credit) = self.pair(debit, credit, *amount)?;
                 admit(&debit, &credit, *amount)?;
                 grow(&mut debit.debits_posted, *amount, &debit.id)?;
                 grow(&mut credit.credits_posted, *amount, &credit.id)?;
                 Ok((debit, credit, None))
             }
-            TransferKind::Hold {
-                debit,
-                credit,
-                amount,
-            } => {
+            TransferKind::Hold { debit, credit, amount } => {
                 let (mut debit, mut credit) = self.pair(debit, credit, *amount)?;
                 admit(&debit, &credit, *amount)?;
                 grow(&mut debit.debits_pending, *amount, &debit.id)?;
@@ -197,11 +181,7 @@ impl Book {
                 let (mut debit, mut credit, held) = self.held(*hold)?;
                 if *amount > held {
                     let (asset, amount) = (debit.asset, *amount);
-                    return Err(LedgerError::ExceedsHold {
-                        asset,
-                        amount,
-                        held,
-                    });
+                    return Err(LedgerError::ExceedsHold { asset, amount, held });
                 }
                 release(&mut debit, &mut credit, held)?;
                 grow(&mut debit.debits_posted, *amount, &debit.id)?;
@@ -230,9 +210,7 @@ impl Book {
         }
         let find = |id: &AccountId| {
             let account = self.accounts.get(id);
-            account
-                .cloned()
-                .ok_or_else(|| LedgerError::AccountNotFound(id.clone()))
+            account.cloned().ok_or_else(|| LedgerError::AccountNotFound(id.clone()))
         };
         let (debit, credit) = (find(debit)?, find(credit)?);
         if debit.asset != credit.asset {
@@ -248,16 +226,8 @@ impl Book {
 
     /// The accounts and the amount of a hold that is still pending.
     fn held(&self, hold: TransferId) -> Result<(Account, Account, Amount), LedgerError> {
-        let posted = self
-            .transfers
-            .get(&hold)
-            .ok_or(LedgerError::HoldNotFound(hold))?;
-        let TransferKind::Hold {
-            debit,
-            credit,
-            amount,
-        } = &posted.transfer.kind
-        else {
+        let posted = self.transfers.get(&hold).ok_or(LedgerError::HoldNotFound(hold))?;
+        let TransferKind::Hold { debit, credit, amount } = &posted.transfer.kind else {
             return Err(LedgerError::NotAHold(hold));
         };
         match posted.hold {
@@ -272,13 +242,9 @@ impl Book {
 
     fn remember(&self, transfers: &[Transfer]) -> Undo {
         let changes = (self.changes.accounts.len(), self.changes.transfers.len());
-        let mut undo = Undo {
-            changes,
-            ..Undo::default()
-        };
+        let mut undo = Undo { changes, ..Undo::default() };
         for transfer in transfers {
-            undo.transfers
-                .push((transfer.id, self.transfers.get(&transfer.id).cloned()));
+            undo.transfers.push((transfer.id, self.transfers.get(&transfer.id).cloned()));
             let mut named = transfer.accounts();
             if let Some(hold) = transfer.ends_hold() {
                 let posted = self.transfers.get(&hold);
@@ -332,19 +298,13 @@ fn admit(debit: &Account, credit: &Account, amount: Amount) -> Result<(), Ledger
         .unwrap_or(Amount::ZERO);
     if credit.credits_must_not_exceed_debits && amount > owed {
         let (account, asset) = (credit.id.clone(), credit.asset.clone());
-        return Err(LedgerError::ExceedsDebits {
-            account,
-            asset,
-            amount,
-        });
+        return Err(LedgerError::ExceedsDebits { account, asset, amount });
     }
     Ok(())
 }
 
 fn grow(counter: &mut Amount, amount: Amount, account: &AccountId) -> Result<(), LedgerError> {
-    *counter = counter
-        .checked_add(amount)
-        .map_err(|_| LedgerError::Overflow(account.clone()))?;
+    *counter = counter.checked_add(amount).map_err(|_| LedgerError::Overflow(account.clone()))?;
     Ok(())
 }
 

@@ -87,17 +87,8 @@ impl Transfer {
         purpose: Purpose,
     ) -> Self {
         let (debit, credit) = (debit.clone(), credit.clone());
-        let kind = TransferKind::Direct {
-            debit,
-            credit,
-            amount,
-        };
-        Self {
-            id,
-            kind,
-            purpose,
-            reference: None,
-        }
+        let kind = TransferKind::Direct { debit, credit, amount };
+        Self { id, kind, purpose, reference: None }
     }
 
     /// Reserves `amount` of `debit` for `credit`.
@@ -110,48 +101,26 @@ impl Transfer {
         purpose: Purpose,
     ) -> Self {
         let (debit, credit) = (debit.clone(), credit.clone());
-        let kind = TransferKind::Hold {
-            debit,
-            credit,
-            amount,
-        };
-        Self {
-            id,
-            kind,
-            purpose,
-            reference: None,
-        }
+        let kind = TransferKind::Hold { debit, credit, amount };
+        Self { id, kind, purpose, reference: None }
     }
 
     /// Posts `amount` of `hold` and frees the rest.
     #[must_use]
     pub fn post(id: TransferId, hold: TransferId, amount: Amount, purpose: Purpose) -> Self {
-        Self {
-            id,
-            kind: TransferKind::Post { hold, amount },
-            purpose,
-            reference: None,
-        }
+        Self { id, kind: TransferKind::Post { hold, amount }, purpose, reference: None }
     }
 
     /// Frees all of `hold`.
     #[must_use]
     pub fn void(id: TransferId, hold: TransferId, purpose: Purpose) -> Self {
-        Self {
-            id,
-            kind: TransferKind::Void { hold },
-            purpose,
-            reference: None,
-        }
+        Self { id, kind: TransferKind::Void { hold }, purpose, reference: None }
     }
 
     /// The same transfer with what it is about.
     #[must_use]
     pub fn about(self, reference: Uuid) -> Self {
-        Self {
-            reference: Some(reference),
-            ..self
-        }
+        Self { reference: Some(reference), ..self }
     }
 
     /// The accounts that it names; those of a post or a void stand in its hold.
@@ -176,11 +145,7 @@ impl Transfer {
     /// The first field in which two transfers with one id differ.
     pub(super) fn differs_from(&self, other: &Self) -> Option<&'static str> {
         if self.kind != other.kind {
-            Some(if self.accounts() == other.accounts() {
-                "amount or kind"
-            } else {
-                "accounts"
-            })
+            Some(if self.accounts() == other.accounts() { "amount or kind" } else { "accounts" })
         } else if self.purpose != other.purpose {
             Some("purpose")
         } else if self.reference != other.reference {

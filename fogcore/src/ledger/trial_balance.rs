@@ -58,10 +58,8 @@ impl TrialBalance {
     /// # Errors
     /// [`AmountError::TooLarge`] if a sum passes 2^128 − 1 base units.
     pub fn add(&mut self, account: &Account) -> Result<(), AmountError> {
-        let sums = self
-            .assets
-            .entry(account.asset.code().to_owned())
-            .or_insert_with(|| AssetBalance {
+        let sums =
+            self.assets.entry(account.asset.code().to_owned()).or_insert_with(|| AssetBalance {
                 scale: account.asset.scale(),
                 accounts: 0,
                 debits_pending: Amount::ZERO,
@@ -80,8 +78,6 @@ impl TrialBalance {
     /// Whether debits equal credits in every asset, posted and pending each by itself.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.assets
-            .values()
-            .all(|sums| sums.difference().1.is_zero())
+        self.assets.values().all(|sums| sums.difference().1.is_zero())
     }
 }

@@ -96,16 +96,10 @@ impl PowerPolicy {
         if self.require_charging && !charging {
             return Err(Ineligible::Idle);
         }
-        if power
-            .battery
-            .is_some_and(|battery| battery.get() < self.min_battery)
-        {
+        if power.battery.is_some_and(|battery| battery.get() < self.min_battery) {
             return Err(Ineligible::ChargingLow);
         }
-        if power
-            .temperature
-            .is_some_and(|heat| heat.get() > self.start_below)
-        {
+        if power.temperature.is_some_and(|heat| heat.get() > self.start_below) {
             return Err(Ineligible::ThermalThrottle);
         }
         if power.metered && !self.allow_metered {
@@ -133,10 +127,7 @@ pub struct PowerHistory {
 impl PowerHistory {
     /// Takes in the state told by a beat at `now`.
     pub fn observe(&mut self, power: &PowerState, now: Timestamp, policy: &PowerPolicy) {
-        if power
-            .temperature
-            .is_some_and(|heat| heat.get() >= policy.stop_at)
-        {
+        if power.temperature.is_some_and(|heat| heat.get() >= policy.stop_at) {
             self.overheated_at = Some(now);
         }
         match policy.judge(power) {
@@ -171,8 +162,7 @@ impl PowerHistory {
     }
 
     fn cooling(&self, now: Timestamp, policy: &PowerPolicy) -> bool {
-        self.overheated_at
-            .is_some_and(|at| now.since(at) < policy.cool_down)
+        self.overheated_at.is_some_and(|at| now.since(at) < policy.cool_down)
     }
 }
 
@@ -183,11 +173,7 @@ mod tests {
 
     fn charging(battery: f64) -> PowerState {
         let battery = Some(Percent::new(battery).unwrap());
-        PowerState {
-            battery,
-            charging: true,
-            ..PowerState::default()
-        }
+        PowerState { battery, charging: true, ..PowerState::default() }
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -199,43 +185,17 @@ mod tests {
         let policy = PowerPolicy::default();
         let warm = Some(Celsius::new(45.1).unwrap());
         let cases = [
+            (PowerState { charging: false, ..charging(10.0) }, Err(Ineligible::Idle)),
+            (PowerState { temperature: warm, ..charging(19.9) }, Err(Ineligible::ChargingLow)),
             (
-                PowerState {
-                    charging: false,
-                    ..charging(10.0)
-                },
-                Err(Ineligible::Idle),
-            ),
-            (
-                PowerState {
-                    temperature: warm,
-                    ..charging(19.9)
-                },
-                Err(Ineligible::ChargingLow),
-            ),
-            (
-                PowerState {
-                    temperature: warm,
-                    metered: true,
-                    ..charging(20.0)
-                },
+                PowerState { temperature: warm, metered: true, ..charging(20.0) },
                 Err(Ineligible::ThermalThrottle),
             ),
             (
-                PowerState {
-                    metered: true,
-                    user_active: true,
-                    ..charging(20.0)
-                },
+                PowerState { metered: true, user_active: true, ..charging(20.0) },
                 Err(Ineligible::NetworkMetered),
             ),
-            (
-                PowerState {
-                    user_active: true,
-                    ..charging(20.0)
-                },
-                Err(Ineligible::UserActive),
-            ),
+            (PowerState { user_active: true, ..charging(20.0) }, Err(Ineligible::UserActive)),
             (charging(20.0), Ok(())),
             (PowerState::default(), Ok(())),
         ];
@@ -251,16 +211,10 @@ mod tests {
         history.observe(&charging(50.0), at(0), &policy);
         assert_eq!(history.eligibility(at(0), &policy), Ok(()));
         history.observe(&charging(19.0), at(10), &policy);
-        assert_eq!(
-            history.eligibility(at(10), &policy),
-            Err(Ineligible::ChargingLow)
-        );
+        assert_eq!(history.eligibility(at(10), &policy), Err(Ineligible::ChargingLow));
         history.observe(&charging(21.0), at(20), &policy);
         history.observe(&charging(21.0), at(319), &policy);
-        assert_eq!(
-            history.eligibility(at(319), &policy),
-            Err(Ineligible::Settling)
-        );
+        assert_eq!(history.eligibility(at(319), &policy), Err(Ineligible::Settling));
         history.observe(&charging(21.0), at(320), &policy);
         assert_eq!(history.eligibility(at(320), &policy), Ok(()));
     }
@@ -272,27 +226,18 @@ mod tests {
         for (seconds, battery) in [(0, 10.0), (10, 30.0), (200, 10.0), (210, 30.0), (400, 30.0)] {
             history.observe(&charging(battery), at(seconds), &policy);
         }
-        assert_eq!(
-            history.eligibility(at(400), &policy),
-            Err(Ineligible::Settling)
-        );
+        assert_eq!(history.eligibility(at(400), &policy), Err(Ineligible::Settling));
     }
 
     #[test]
     fn an_overheated_device_cools_down_for_half_an_hour() {
         let policy = PowerPolicy::default();
         let mut history = PowerHistory::default();
-        let hot = PowerState {
-            temperature: Some(Celsius::new(65.0).unwrap()),
-            ..charging(90.0)
-        };
+        let hot = PowerState { temperature: Some(Celsius::new(65.0).unwrap()), ..charging(90.0) };
         history.observe(&hot, at(0), &policy);
         history.observe(&charging(90.0), at(60), &policy);
         history.observe(&charging(90.0), at(1_799), &policy);
-        assert_eq!(
-            history.eligibility(at(1_799), &policy),
-            Err(Ineligible::CoolingDown)
-        );
+        assert_eq!(history.eligibility(at(1_799), &policy), Err(Ineligible::CoolingDown));
         history.observe(&charging(90.0), at(1_800), &policy);
         assert_eq!(history.eligibility(at(1_800), &policy), Ok(()));
     }

@@ -34,19 +34,13 @@ impl Heartbeat {
     /// A beat that says nothing but that the node is there.
     #[must_use]
     pub fn new(sequence: u64) -> Self {
-        Self {
-            sequence,
-            ..Self::default()
-        }
+        Self { sequence, ..Self::default() }
     }
 
     /// The same beat with the node's power state.
     #[must_use]
     pub fn with_power(self, power: PowerState) -> Self {
-        Self {
-            power: Some(power),
-            ..self
-        }
+        Self { power: Some(power), ..self }
     }
 }
 

@@ -30,10 +30,7 @@ pub struct LivenessPolicy {
 
 impl Default for LivenessPolicy {
     fn default() -> Self {
-        Self {
-            suspect_after: Duration::from_secs(30),
-            offline_after: Duration::from_secs(60),
-        }
+        Self { suspect_after: Duration::from_secs(30), offline_after: Duration::from_secs(60) }
     }
 }
 

@@ -200,20 +200,14 @@ pub fn check_label(key: &str, value: &str) -> Result<()> {
 
 fn at_most(field: &'static str, found: usize, max: usize, what: &str) -> Result<()> {
     if found > max {
-        return Err(Error::invalid(
-            field,
-            format!("{found} {what}, at most {max} are allowed"),
-        ));
+        return Err(Error::invalid(field, format!("{found} {what}, at most {max} are allowed")));
     }
     Ok(())
 }
 
 fn within(field: &'static str, found: usize, min: usize, max: usize) -> Result<()> {
     if !(min..=max).contains(&found) {
-        return Err(Error::invalid(
-            field,
-            format!("{found} characters, {min}–{max} are allowed"),
-        ));
+        return Err(Error::invalid(field, format!("{found} characters, {min}–{max} are allowed")));
     }
     Ok(())
 }
@@ -229,17 +223,10 @@ mod tests {
     #[test]
     fn a_price_adds_its_parts_and_rounds_each_down() {
         let units = Amount::from_base_units;
-        let rates = Rates {
-            per_task: units(5),
-            per_busy_second: units(10),
-            per_gib: units(100),
-        };
+        let rates = Rates { per_task: units(5), per_busy_second: units(10), per_gib: units(100) };
         assert_eq!(rates.price(0, 0).unwrap(), units(5));
         assert_eq!(rates.price(1_590_000, 1 << 29).unwrap(), units(5 + 15 + 50));
-        let dear = Rates {
-            per_busy_second: Amount::MAX,
-            ..Rates::default()
-        };
+        let dear = Rates { per_busy_second: Amount::MAX, ..Rates::default() };
         assert!(dear.price(2_000_000, 0).is_err());
     }
 
@@ -251,20 +238,12 @@ mod tests {
             ("name", |n, long| n.name = long),
             ("region", |n, long| n.region = long),
             ("addresses.host", |n, host| {
-                n.addresses = vec![Address {
-                    host,
-                    port: Port::new(1).unwrap(),
-                }];
+                n.addresses = vec![Address { host, port: Port::new(1).unwrap() }];
             }),
-            ("labels", |n, long| {
-                drop(n.labels.insert(long, String::new()))
-            }),
+            ("labels", |n, long| drop(n.labels.insert(long, String::new()))),
             ("labels", |n, long| drop(n.labels.insert("k".into(), long))),
             ("resources.gpus.model", |n, model| {
-                n.resources.gpus = vec![Gpu {
-                    model,
-                    memory_mib: 1,
-                }];
+                n.resources.gpus = vec![Gpu { model, memory_mib: 1 }];
             }),
             ("slots", |n, _| n.slots = 65_537),
             ("max_connections", |n, _| n.max_connections = 0),

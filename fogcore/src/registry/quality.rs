@@ -42,14 +42,7 @@ pub struct QualityWeights {
 
 impl Default for QualityWeights {
     fn default() -> Self {
-        Self {
-            latency: 30.0,
-            loss: 20.0,
-            seats: 25.0,
-            cpu: 10.0,
-            memory: 10.0,
-            bandwidth: 5.0,
-        }
+        Self { latency: 30.0, loss: 20.0, seats: 25.0, cpu: 10.0, memory: 10.0, bandwidth: 5.0 }
     }
 }
 
@@ -88,10 +81,7 @@ mod tests {
             bandwidth_mbps: 1_000,
             ..Resources::default()
         };
-        Node {
-            resources,
-            ..Node::new("host".parse().unwrap())
-        }
+        Node { resources, ..Node::new("host".parse().unwrap()) }
     }
 
     #[test]

@@ -18,10 +18,7 @@ pub fn page_limit(limit: usize) -> Result<usize> {
     if (1..=MAX_PAGE).contains(&limit) {
         Ok(limit)
     } else {
-        Err(Error::invalid(
-            "limit",
-            format!("{limit} is not between 1 and {MAX_PAGE}"),
-        ))
+        Err(Error::invalid("limit", format!("{limit} is not between 1 and {MAX_PAGE}")))
     }
 }
 
@@ -51,25 +48,11 @@ impl NodeFilter {
     pub fn matches(&self, record: &NodeRecord) -> bool {
         let node = &record.node;
         self.kind.is_none_or(|kind| node.kind == kind)
-            && self
-                .owner
-                .as_ref()
-                .is_none_or(|owner| node.owner.as_ref() == Some(owner))
-            && self
-                .region
-                .as_ref()
-                .is_none_or(|region| node.region == *region)
-            && self
-                .labels
-                .iter()
-                .all(|(key, value)| node.labels.get(key) == Some(value))
-            && self
-                .serves
-                .as_ref()
-                .is_none_or(|kind| node.serves.contains(kind))
-            && self
-                .min_quality
-                .is_none_or(|least| record.quality() >= least)
+            && self.owner.as_ref().is_none_or(|owner| node.owner.as_ref() == Some(owner))
+            && self.region.as_ref().is_none_or(|region| node.region == *region)
+            && self.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+            && self.serves.as_ref().is_none_or(|kind| node.serves.contains(kind))
+            && self.min_quality.is_none_or(|least| record.quality() >= least)
             && self
                 .liveness
                 .is_none_or(|(wanted, now, policy)| record.liveness(now, policy) == wanted)

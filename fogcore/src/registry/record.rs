@@ -37,13 +37,7 @@ impl NodeRecord {
     #[must_use]
     pub fn new(node: Node, now: Timestamp) -> Self {
         let power = PowerHistory::default();
-        Self {
-            node,
-            registered_at: now,
-            last_seen: now,
-            heartbeat: None,
-            power,
-        }
+        Self { node, registered_at: now, last_seen: now, heartbeat: None, power }
     }
 
     /// Registers the node again: the new registration holds, and its sequence starts anew. The
@@ -51,22 +45,12 @@ impl NodeRecord {
     #[must_use]
     pub fn registered_again(&self, node: Node, now: Timestamp) -> Self {
         let (registered_at, power) = (self.registered_at, self.power);
-        Self {
-            node,
-            registered_at,
-            last_seen: now,
-            heartbeat: None,
-            power,
-        }
+        Self { node, registered_at, last_seen: now, heartbeat: None, power }
     }
 
     /// Takes in a heartbeat; false, and nothing changed, if it is not newer than the last one.
     pub fn beat(&mut self, beat: Heartbeat, now: Timestamp, policy: &PowerPolicy) -> bool {
-        if self
-            .heartbeat
-            .as_ref()
-            .is_some_and(|last| beat.sequence <= last.sequence)
-        {
+        if self.heartbeat.as_ref().is_some_and(|last| beat.sequence <= last.sequence) {
             return false;
         }
         if let Some(power) = &beat.power {

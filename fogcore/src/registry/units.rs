@@ -96,11 +96,7 @@ impl Port {
     /// [`UnitError`] for 0.
     pub fn new(number: u16) -> Result<Self, UnitError> {
         let expected = "a port between 1 and 65535";
-        NonZeroU16::new(number).map(Self).ok_or(UnitError {
-            unit: "port",
-            expected,
-            value: 0.0,
-        })
+        NonZeroU16::new(number).map(Self).ok_or(UnitError { unit: "port", expected, value: 0.0 })
     }
 
     /// The number.

@@ -59,10 +59,7 @@ pub struct Output {
 
 impl From<Bytes> for Output {
     fn from(result: Bytes) -> Self {
-        Self {
-            result,
-            bytes_moved: 0,
-        }
+        Self { result, bytes_moved: 0 }
     }
 }
 
@@ -78,18 +75,12 @@ pub struct Failure {
 impl Failure {
     /// A failure that another attempt, here or elsewhere, may not meet.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            permanent: false,
-        }
+        Self { reason: reason.into(), permanent: false }
     }
 
     /// A failure that every attempt would meet: bad input.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            permanent: true,
-        }
+        Self { reason: reason.into(), permanent: true }
     }
 }
 

@@ -63,11 +63,7 @@ impl fmt::Display for Refusal {
             Self::Ineligible { reason } => write!(f, "may not work now ({reason})"),
             Self::KindNotServed => f.write_str("does not serve this kind"),
             Self::NoFreeSlot { slots } => write!(f, "all {slots} slots are taken"),
-            Self::TooLittle {
-                resource,
-                needed,
-                free,
-            } => {
+            Self::TooLittle { resource, needed, free } => {
                 write!(f, "{resource}: needs {needed}, {free} free")
             }
             Self::LabelMissing { key } => write!(f, "label {key} does not match"),

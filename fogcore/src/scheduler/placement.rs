@@ -91,9 +91,7 @@ impl Candidate {
     #[must_use]
     pub fn never(&self, kind: &TaskKind, needs: &Requirements) -> Option<Refusal> {
         if self.liveness != Liveness::Online {
-            return Some(Refusal::NotOnline {
-                liveness: self.liveness,
-            });
+            return Some(Refusal::NotOnline { liveness: self.liveness });
         }
         if let Err(reason) = self.eligibility {
             return Some(Refusal::Ineligible { reason });
@@ -106,22 +104,11 @@ impl Candidate {
         }) {
             return Some(Refusal::LabelMissing { key });
         }
-        if needs
-            .region
-            .as_ref()
-            .is_some_and(|region| *region != self.node.region)
-        {
-            return Some(Refusal::WrongRegion {
-                region: self.node.region.clone(),
-            });
+        if needs.region.as_ref().is_some_and(|region| *region != self.node.region) {
+            return Some(Refusal::WrongRegion { region: self.node.region.clone() });
         }
-        if needs
-            .min_quality
-            .is_some_and(|least| self.quality < least.get())
-        {
-            return Some(Refusal::QualityTooLow {
-                quality: self.quality,
-            });
+        if needs.min_quality.is_some_and(|least| self.quality < least.get()) {
+            return Some(Refusal::QualityTooLow { quality: self.quality });
         }
         self.too_little(needs, &Load::default())
     }
@@ -130,9 +117,7 @@ impl Candidate {
     #[must_use]
     pub fn not_now(&self, needs: &Requirements, load: &Load) -> Option<Refusal> {
         if load.tasks >= self.node.slots {
-            return Some(Refusal::NoFreeSlot {
-                slots: self.node.slots,
-            });
+            return Some(Refusal::NoFreeSlot { slots: self.node.slots });
         }
         self.too_little(needs, load)
     }
@@ -140,48 +125,17 @@ impl Candidate {
     fn too_little(&self, needs: &Requirements, load: &Load) -> Option<Refusal> {
         let has = &self.node.resources;
         let wanted = [
-            (
-                "cpu_cores",
-                needs.cpu_cores.into(),
-                has.cpu_cores.into(),
-                load.cpu_cores.into(),
-            ),
-            (
-                "memory_mib",
-                needs.memory_mib,
-                has.memory_mib,
-                load.memory_mib,
-            ),
-            (
-                "storage_mib",
-                needs.storage_mib,
-                has.storage_mib,
-                load.storage_mib,
-            ),
-            (
-                "bandwidth_mbps",
-                needs.bandwidth_mbps.into(),
-                has.bandwidth_mbps.into(),
-                0,
-            ),
-            (
-                "gpus",
-                needs.gpus.count.into(),
-                needs.fitting_gpus(has).into(),
-                load.gpus.into(),
-            ),
+            ("cpu_cores", needs.cpu_cores.into(), has.cpu_cores.into(), load.cpu_cores.into()),
+            ("memory_mib", needs.memory_mib, has.memory_mib, load.memory_mib),
+            ("storage_mib", needs.storage_mib, has.storage_mib, load.storage_mib),
+            ("bandwidth_mbps", needs.bandwidth_mbps.into(), has.bandwidth_mbps.into(), 0),
+            ("gpus", needs.gpus.count.into(), needs.fitting_gpus(has).into(), load.gpus.into()),
         ];
-        wanted
-            .into_iter()
-            .find_map(|(resource, needed, total, taken): (_, u64, u64, u64)| {
-                let free = total.saturating_sub(taken);
-                let resource = || resource.to_owned();
-                (needed > free).then(|| Refusal::TooLittle {
-                    resource: resource(),
-                    needed,
-                    free,
-                })
-            })
+        wanted.into_iter().find_map(|(resource, needed, total, taken): (_, u64, u64, u64)| {
+            let free = total.saturating_sub(taken);
+            let resource = || resource.to_owned();
+            (needed > free).then(|| Refusal::TooLittle { resource: resource(), needed, free })
+        })
     }
 }
 
@@ -211,20 +165,10 @@ impl Matcher {
         };
         let own = asker.node.id.clone();
         let rivals = rivals.into_iter().filter(|rival| rival.node.id != own);
-        let candidates: Vec<_> = std::iter::once(asker)
-            .chain(rivals)
-            .map(with_load)
-            .collect();
-        let prices = candidates
-            .iter()
-            .map(|(candidate, _)| price_of_a_second(&candidate.node));
+        let candidates: Vec<_> = std::iter::once(asker).chain(rivals).map(with_load).collect();
+        let prices = candidates.iter().map(|(candidate, _)| price_of_a_second(&candidate.node));
         let cheapest = prices.fold(f64::INFINITY, f64::min);
-        Self {
-            candidates,
-            policy,
-            cheapest,
-            now,
-        }
+        Self { candidates, policy, cheapest, now }
     }
 
     /// Whether the asker should have the task, and if so, why. The asker's load then grows by it.
@@ -242,9 +186,7 @@ impl Matcher {
             .iter()
             .filter(|rival| rival.refused.is_none())
             .map(|rival| rival.score)
-            .fold(None, |best: Option<f64>, score| {
-                Some(best.map_or(score, |b| b.max(score)))
-            });
+            .fold(None, |best: Option<f64>, score| Some(best.map_or(score, |b| b.max(score))));
         let reason = match best {
             None => Reason::OnlyCandidate,
             Some(best) if best <= asker.score => Reason::BestScore,
@@ -258,35 +200,20 @@ impl Matcher {
         if let Some((_, load)) = self.candidates.first_mut() {
             *load = load.plus(&task.spec.requirements);
         }
-        Some(Explanation {
-            chosen,
-            reason,
-            considered,
-            at: self.now,
-        })
+        Some(Explanation { chosen, reason, considered, at: self.now })
     }
 
     fn consider(&self, candidate: &Candidate, load: &Load, task: &Task) -> Considered {
         let node = candidate.node.id.clone();
         let needs = &task.spec.requirements;
-        let refused = candidate
-            .never(&task.spec.kind, needs)
-            .or_else(|| candidate.not_now(needs, load));
+        let refused =
+            candidate.never(&task.spec.kind, needs).or_else(|| candidate.not_now(needs, load));
         if refused.is_some() {
-            return Considered {
-                node,
-                refused,
-                terms: Vec::new(),
-                score: 0.0,
-            };
+            return Considered { node, refused, terms: Vec::new(), score: 0.0 };
         }
         let slots = f64::from(candidate.node.slots.max(1));
         let price = price_of_a_second(&candidate.node);
-        let cheapness = if price > 0.0 {
-            self.cheapest / price
-        } else {
-            1.0
-        };
+        let cheapness = if price > 0.0 { self.cheapest / price } else { 1.0 };
         let (policy, headroom) = (&self.policy, 1.0 - f64::from(load.tasks) / slots);
         let terms: Vec<_> = [
             (TermName::Quality, candidate.quality / 100.0, policy.quality),
@@ -295,28 +222,17 @@ impl Matcher {
             (TermName::Price, cheapness, policy.price),
         ]
         .into_iter()
-        .map(|(name, value, weight)| Term {
-            name,
-            value,
-            weight,
-        })
+        .map(|(name, value, weight)| Term { name, value, weight })
         .collect();
         let score = terms.iter().map(|term| term.value * term.weight).sum();
-        Considered {
-            node,
-            refused: None,
-            terms,
-            score,
-        }
+        Considered { node, refused: None, terms, score }
     }
 }
 
 /// What a node asks for a task of one second that moves nothing: what prices can be compared by
 /// before the work is known. A ratio of two of them is all that is used, so a float will do.
 fn price_of_a_second(node: &Node) -> f64 {
-    node.rates
-        .price(1_000_000, 0)
-        .map_or(f64::INFINITY, |price| price.base_units() as f64)
+    node.rates.price(1_000_000, 0).map_or(f64::INFINITY, |price| price.base_units() as f64)
 }
 
 #[cfg(test)]
@@ -335,12 +251,7 @@ mod tests {
         node.slots = 2;
         node.resources.memory_mib = 100;
         let record = NodeRecord::new(node, NOW);
-        Candidate::judge(
-            &record,
-            NOW,
-            LivenessPolicy::default(),
-            &PowerPolicy::default(),
-        )
+        Candidate::judge(&record, NOW, LivenessPolicy::default(), &PowerPolicy::default())
     }
 
     fn task(change: impl FnOnce(&mut TaskSpec)) -> Task {
@@ -351,36 +262,21 @@ mod tests {
 
     fn matcher(asker: Candidate, rivals: Vec<Candidate>, after: Duration) -> Matcher {
         let now = NOW.saturating_add(after);
-        Matcher::new(
-            asker,
-            rivals,
-            &HashMap::new(),
-            PlacementPolicy::default(),
-            now,
-        )
+        Matcher::new(asker, rivals, &HashMap::new(), PlacementPolicy::default(), now)
     }
 
     #[test]
     fn the_asker_wins_against_equals_and_its_slots_run_out() {
         let mut matcher = matcher(candidate("a"), vec![candidate("b")], Duration::from_secs(1));
         let first = matcher.offer(&task(|_| {})).unwrap();
-        assert_eq!(
-            (first.chosen.as_str(), first.reason),
-            ("a", Reason::BestScore)
-        );
-        assert_eq!(
-            matcher.offer(&task(|_| {})).unwrap().reason,
-            Reason::PatienceOver
-        );
+        assert_eq!((first.chosen.as_str(), first.reason), ("a", Reason::BestScore));
+        assert_eq!(matcher.offer(&task(|_| {})).unwrap().reason, Reason::PatienceOver);
         assert!(matcher.offer(&task(|_| {})).is_none());
     }
 
     #[test]
     fn a_clearly_worse_asker_waits_for_the_better_one_but_not_for_long() {
-        let phone = Candidate {
-            energy: 0.1,
-            ..candidate("phone")
-        };
+        let phone = Candidate { energy: 0.1, ..candidate("phone") };
         let ask = |after| {
             let rivals = vec![candidate("box")];
             matcher(phone.clone(), rivals, after).offer(&task(|_| {}))
@@ -393,17 +289,9 @@ mod tests {
 
     #[test]
     fn a_better_rival_that_cannot_take_the_task_is_not_waited_for() {
-        let phone = Candidate {
-            energy: 0.1,
-            ..candidate("phone")
-        };
-        let asleep = Candidate {
-            eligibility: Err(Ineligible::UserActive),
-            ..candidate("box")
-        };
-        let given = matcher(phone, vec![asleep], Duration::ZERO)
-            .offer(&task(|_| {}))
-            .unwrap();
+        let phone = Candidate { energy: 0.1, ..candidate("phone") };
+        let asleep = Candidate { eligibility: Err(Ineligible::UserActive), ..candidate("box") };
+        let given = matcher(phone, vec![asleep], Duration::ZERO).offer(&task(|_| {})).unwrap();
         assert_eq!(given.reason, Reason::OnlyCandidate);
         let refused = given.considered[1].refused.as_ref().unwrap();
         assert_eq!(refused.to_string(), "may not work now (user_active)");
@@ -413,19 +301,10 @@ mod tests {
     fn every_filter_names_what_is_missing() {
         type Change = fn(&mut TaskSpec);
         let cases: [(Change, &str); 6] = [
-            (
-                |s| s.kind = "sub".parse().unwrap(),
-                "does not serve this kind",
-            ),
-            (
-                |s| s.requirements.memory_mib = 101,
-                "memory_mib: needs 101, 100 free",
-            ),
+            (|s| s.kind = "sub".parse().unwrap(), "does not serve this kind"),
+            (|s| s.requirements.memory_mib = 101, "memory_mib: needs 101, 100 free"),
             (|s| s.requirements.gpus.count = 1, "gpus: needs 1, 0 free"),
-            (
-                |s| s.requirements.region = Some("eu".into()),
-                "stands in \"\"",
-            ),
+            (|s| s.requirements.region = Some("eu".into()), "stands in \"\""),
             (
                 |s| drop(s.requirements.labels.insert("os".into(), "linux".into())),
                 "label os does not match",
@@ -437,9 +316,7 @@ mod tests {
         ];
         for (change, message) in cases {
             let spec = task(change).spec;
-            let refusal = candidate("a")
-                .never(&spec.kind, &spec.requirements)
-                .unwrap();
+            let refusal = candidate("a").never(&spec.kind, &spec.requirements).unwrap();
             assert_eq!(refusal.to_string(), message);
         }
     }
@@ -450,11 +327,7 @@ mod tests {
         let large = task(|spec| spec.requirements.memory_mib = 60);
         assert!(matcher.offer(&large).is_some());
         assert!(matcher.offer(&large).is_none());
-        assert!(
-            matcher
-                .offer(&task(|spec| spec.requirements.memory_mib = 40))
-                .is_some()
-        );
+        assert!(matcher.offer(&task(|spec| spec.requirements.memory_mib = 40)).is_some());
     }
 
     #[test]
@@ -464,9 +337,7 @@ mod tests {
         rates.per_task = Amount::from_base_units(10);
         let mut cheap = candidate("cheap");
         Arc::make_mut(&mut cheap.node).rates.per_task = Amount::from_base_units(5);
-        let given = matcher(dear, vec![cheap], Duration::ZERO)
-            .offer(&task(|_| {}))
-            .unwrap();
+        let given = matcher(dear, vec![cheap], Duration::ZERO).offer(&task(|_| {})).unwrap();
         assert_eq!(given.reason, Reason::CloseEnough);
         assert!(given.considered[1].score - given.considered[0].score > 0.04);
     }

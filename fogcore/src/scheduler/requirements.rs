@@ -46,10 +46,7 @@ impl Requirements {
     /// InvalidInput with the field's name.
     pub fn check(&self) -> Result<()> {
         if self.labels.len() > 64 {
-            return Err(Error::invalid(
-                "requirements.labels",
-                "at most 64 labels are allowed",
-            ));
+            return Err(Error::invalid("requirements.labels", "at most 64 labels are allowed"));
         }
         for (key, value) in &self.labels {
             check_label(key, value)?;
@@ -58,11 +55,7 @@ impl Requirements {
             let limit = "at most 64 models of at most 64 characters are allowed";
             return Err(Error::invalid("requirements.gpus.models", limit));
         }
-        if self
-            .region
-            .as_ref()
-            .is_some_and(|region| region.chars().count() > 64)
-        {
+        if self.region.as_ref().is_some_and(|region| region.chars().count() > 64) {
             let limit = "at most 64 characters are allowed";
             return Err(Error::invalid("requirements.region", limit));
         }

@@ -46,23 +46,15 @@ pub fn reward(node: &Node, spec: &TaskSpec, usage: &Usage) -> Option<(AccountId,
     let (owner, budget) = (node.owner.as_ref()?, spec.budget.as_ref()?);
     let busy = u64::try_from(usage.busy.as_micros()).unwrap_or(u64::MAX);
     // A price beyond all amounts is certainly beyond the budget.
-    let price = node
-        .rates
-        .price(busy, usage.bytes_moved)
-        .unwrap_or(Amount::MAX);
+    let price = node.rates.price(busy, usage.bytes_moved).unwrap_or(Amount::MAX);
     Some((owner.clone(), price.min(budget.limit)))
 }
 
 /// Reserves the budget, if the task has one.
 pub(super) fn reserve(id: TaskId, spec: &TaskSpec) -> Option<Transfer> {
     let budget = spec.budget.as_ref()?;
-    let hold = Transfer::hold(
-        hold_id(id),
-        &budget.payer,
-        &escrow(),
-        budget.limit,
-        Purpose::TaskHold,
-    );
+    let hold =
+        Transfer::hold(hold_id(id), &budget.payer, &escrow(), budget.limit, Purpose::TaskHold);
     Some(hold.about(id.uuid()))
 }
 

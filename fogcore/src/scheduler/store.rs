@@ -138,21 +138,11 @@ impl TaskFilter {
     /// Whether `task` is wanted. Stores may use indexes, but this is the definition.
     #[must_use]
     pub fn matches(&self, task: &Task) -> bool {
-        let node = task
-            .lease
-            .as_ref()
-            .map(|lease| &lease.node)
-            .or(task.done_by.as_ref());
+        let node = task.lease.as_ref().map(|lease| &lease.node).or(task.done_by.as_ref());
         self.state.is_none_or(|state| task.state == state)
-            && self
-                .kind
-                .as_ref()
-                .is_none_or(|kind| task.spec.kind == *kind)
+            && self.kind.as_ref().is_none_or(|kind| task.spec.kind == *kind)
             && self.node.as_ref().is_none_or(|wanted| node == Some(wanted))
-            && self
-                .payer
-                .as_ref()
-                .is_none_or(|payer| task.spec.payer() == Some(payer))
+            && self.payer.as_ref().is_none_or(|payer| task.spec.payer() == Some(payer))
     }
 }
 

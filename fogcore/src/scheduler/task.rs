@@ -41,12 +41,7 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         let (initial, max) = (Duration::from_secs(1), Duration::from_secs(300));
-        Self {
-            initial,
-            factor: 2.0,
-            max,
-            jitter: 0.2,
-        }
+        Self { initial, factor: 2.0, max, jitter: 0.2 }
     }
 }
 
@@ -127,19 +122,13 @@ impl TaskSpec {
     /// The same task, paid by `payer` with at most `limit`.
     #[must_use]
     pub fn paid_by(self, payer: AccountId, limit: Amount) -> Self {
-        Self {
-            budget: Some(Budget { payer, limit }),
-            ..self
-        }
+        Self { budget: Some(Budget { payer, limit }), ..self }
     }
 
     /// The same task under the client's own name for it.
     #[must_use]
     pub fn named(self, key: IdempotencyKey) -> Self {
-        Self {
-            idempotency_key: Some(key),
-            ..self
-        }
+        Self { idempotency_key: Some(key), ..self }
     }
 
     /// The account that pays, if one does.
@@ -155,24 +144,13 @@ impl TaskSpec {
     pub fn check(&self, payload: &[u8]) -> Result<()> {
         if payload.len() > MAX_BYTES {
             let found = payload.len();
-            return Err(SchedulerError::TooLarge {
-                field: "payload",
-                found,
-            }
-            .into());
+            return Err(SchedulerError::TooLarge { field: "payload", found }.into());
         }
         if !(1..=1_000).contains(&self.max_attempts) {
             return Err(Error::invalid("max_attempts", "must be between 1 and 1000"));
         }
-        if self
-            .budget
-            .as_ref()
-            .is_some_and(|budget| budget.limit.is_zero())
-        {
-            return Err(Error::invalid(
-                "budget",
-                "must be more than zero, or left out",
-            ));
+        if self.budget.as_ref().is_some_and(|budget| budget.limit.is_zero()) {
+            return Err(Error::invalid("budget", "must be more than zero, or left out"));
         }
         self.backoff.check()?;
         self.requirements.check()
@@ -186,10 +164,7 @@ impl TaskSpec {
         let json =
             serde_json::to_vec(self).map_err(|e| Error::new(crate::ErrorKind::Internal, e))?;
         let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(&(json.len() as u64).to_le_bytes())
-            .update(&json)
-            .update(payload);
+        hasher.update(&(json.len() as u64).to_le_bytes()).update(&json).update(payload);
         Ok(hasher.finalize().into())
     }
 
@@ -203,10 +178,7 @@ impl TaskSpec {
         let json = serde_json::to_vec(&(&self.kind, &self.requirements))
             .map_err(|e| Error::new(crate::ErrorKind::Internal, e))?;
         let mut bytes = [0; 8];
-        blake3::Hasher::new()
-            .update(&json)
-            .finalize_xof()
-            .fill(&mut bytes);
+        blake3::Hasher::new().update(&json).finalize_xof().fill(&mut bytes);
         Ok(i64::from_le_bytes(bytes))
     }
 }
@@ -235,14 +207,8 @@ pub enum TaskState {
 
 impl TaskState {
     /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Leased,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Dead,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Leased, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Dead];
 
     /// Whether nothing can change any more.
     #[must_use]
@@ -296,15 +262,8 @@ impl Progress {
     /// A report; the share is clamped to 0–1 and the note cut to 256 characters.
     #[must_use]
     pub fn new(done: f64, note: &str) -> Self {
-        let done = if done.is_nan() {
-            0.0
-        } else {
-            done.clamp(0.0, 1.0)
-        };
-        Self {
-            done,
-            note: note.chars().take(256).collect(),
-        }
+        let done = if done.is_nan() { 0.0 } else { done.clamp(0.0, 1.0) };
+        Self { done, note: note.chars().take(256).collect() }
     }
 }
 
@@ -377,22 +336,14 @@ impl Task {
         expires_at: Timestamp,
     ) -> Result<()> {
         if self.state != TaskState::Queued {
-            return Err(SchedulerError::WrongState {
-                task: self.id,
-                state: self.state,
-            }
-            .into());
+            return Err(SchedulerError::WrongState { task: self.id, state: self.state }.into());
         }
         self.state = TaskState::Leased;
         self.attempts += 1;
         self.fence += 1;
         self.progress = None;
-        self.lease = Some(Lease {
-            node: node.clone(),
-            fence: self.fence,
-            granted_at: now,
-            expires_at,
-        });
+        self.lease =
+            Some(Lease { node: node.clone(), fence: self.fence, granted_at: now, expires_at });
         Ok(())
     }
 
@@ -404,12 +355,7 @@ impl Task {
         let (task, state) = (self.id, self.state);
         match &mut self.lease {
             Some(lease) if lease.fence == claim.fence && lease.node == claim.node => Ok(lease),
-            _ => Err(SchedulerError::StaleLease {
-                task,
-                fence: claim.fence,
-                state,
-            }
-            .into()),
+            _ => Err(SchedulerError::StaleLease { task, fence: claim.fence, state }.into()),
         }
     }
 
@@ -442,18 +388,9 @@ mod tests {
     #[test]
     fn the_backoff_grows_to_its_maximum_and_stays_within_its_jitter() {
         let (backoff, task) = (Backoff::default(), TaskId::derive(b"t", "task"));
-        for (attempt, seconds) in [
-            (1, 1.0),
-            (2, 2.0),
-            (5, 16.0),
-            (60, 300.0),
-            (u32::MAX, 300.0),
-        ] {
+        for (attempt, seconds) in [(1, 1.0), (2, 2.0), (5, 16.0), (60, 300.0), (u32::MAX, 300.0)] {
             let wait = backoff.wait(task, attempt).as_secs_f64();
-            assert!(
-                (seconds * 0.8..=seconds).contains(&wait),
-                "attempt {attempt}: {wait} s"
-            );
+            assert!((seconds * 0.8..=seconds).contains(&wait), "attempt {attempt}: {wait} s");
         }
         assert_eq!(backoff.wait(task, 3), backoff.wait(task, 3));
     }
@@ -464,28 +401,16 @@ mod tests {
         assert_eq!(spec().check(&big).unwrap_err().field(), Some("payload"));
         let free = spec().paid_by("alice".parse().unwrap(), Amount::ZERO);
         assert_eq!(free.check(b"").unwrap_err().field(), Some("budget"));
-        let never = TaskSpec {
-            max_attempts: 0,
-            ..spec()
-        };
+        let never = TaskSpec { max_attempts: 0, ..spec() };
         assert_eq!(never.check(b"").unwrap_err().field(), Some("max_attempts"));
-        let nan = Backoff {
-            jitter: f64::NAN,
-            ..Backoff::default()
-        };
-        let nan = TaskSpec {
-            backoff: nan,
-            ..spec()
-        };
+        let nan = Backoff { jitter: f64::NAN, ..Backoff::default() };
+        let nan = TaskSpec { backoff: nan, ..spec() };
         assert_eq!(nan.check(b"").unwrap_err().field(), Some("backoff.jitter"));
     }
 
     #[test]
     fn kind_and_requirements_make_the_class_and_everything_makes_the_fingerprint() {
-        let urgent = TaskSpec {
-            priority: 9,
-            ..spec()
-        };
+        let urgent = TaskSpec { priority: 9, ..spec() };
         assert_eq!(spec().class().unwrap(), urgent.class().unwrap());
         let fingerprint = spec().fingerprint(b"x").unwrap();
         assert_ne!(fingerprint, urgent.fingerprint(b"x").unwrap());

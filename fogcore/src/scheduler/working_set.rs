@@ -84,30 +84,18 @@ impl WorkingSet {
             && let Some(existing) = self.names.get(&named).and_then(|id| self.tasks.get(id))
         {
             if existing.fingerprint == fingerprint {
-                return Ok(Submitted {
-                    task: existing.clone(),
-                    new: false,
-                });
+                return Ok(Submitted { task: existing.clone(), new: false });
             }
-            return Err(SchedulerError::KeyTaken {
-                key: named.1,
-                task: existing.id,
-            }
-            .into());
+            return Err(SchedulerError::KeyTaken { key: named.1, task: existing.id }.into());
         }
         if let Some(existing) = self.tasks.get(&new.id) {
             if existing.fingerprint == fingerprint {
-                return Ok(Submitted {
-                    task: existing.clone(),
-                    new: false,
-                });
+                return Ok(Submitted { task: existing.clone(), new: false });
             }
             return Err(SchedulerError::TaskExists(new.id).into());
         }
         if let Some(hold) = settlement::reserve(new.id, &new.spec) {
-            self.book
-                .apply(&hold, now)
-                .map_err(|error| crate::Error::from(error))?;
+            self.book.apply(&hold, now).map_err(|error| crate::Error::from(error))?;
         }
         let task = Task::new(new.id, new.spec, fingerprint, now);
         self.load_task(task.clone());
@@ -151,29 +139,18 @@ impl WorkingSet {
     /// # Errors
     /// As there.
     pub fn complete(&mut self, completion: Completion, now: Timestamp) -> Result<Task> {
-        let Completion {
-            claim,
-            outcome,
-            usage,
-        } = completion;
+        let Completion { claim, outcome, usage } = completion;
         let mut task = self.find(claim.task)?;
         if is_replay(&task, &claim, &outcome) {
             return Ok(task);
         }
         task.held_by(&claim)?;
-        let mut tally = Tally {
-            busy: usage.busy,
-            ..Tally::default()
-        };
+        let mut tally = Tally { busy: usage.busy, ..Tally::default() };
         match outcome {
             Outcome::Succeeded { result, reward } => {
                 if result.len() > MAX_BYTES {
                     let found = result.len();
-                    return Err(SchedulerError::TooLarge {
-                        field: "result",
-                        found,
-                    }
-                    .into());
+                    return Err(SchedulerError::TooLarge { field: "result", found }.into());
                 }
                 let transfers = settlement::settle(&task, reward.as_ref())?;
                 self.book.apply_chain(&transfers, now)?;
@@ -205,13 +182,7 @@ impl WorkingSet {
         task.held_by(&claim)?;
         task.attempts -= 1;
         task.requeue(now);
-        self.tally(
-            claim.node,
-            &Tally {
-                released: 1,
-                ..Tally::default()
-            },
-        );
+        self.tally(claim.node, &Tally { released: 1, ..Tally::default() });
         Ok(self.keep(task))
     }
 
@@ -244,22 +215,11 @@ impl WorkingSet {
             // Losing its node is not the task's fault: it waits for no backoff.
             let reason = format!("the lease of \"{}\" ran out", lease.node);
             self.fail_attempt(&mut task, reason, false, now, now)?;
-            self.tally(
-                lease.node,
-                &Tally {
-                    lost: 1,
-                    ..Tally::default()
-                },
-            );
+            self.tally(lease.node, &Tally { lost: 1, ..Tally::default() });
         } else if task.state == TaskState::Queued
             && task.spec.deadline.is_some_and(|deadline| deadline <= now)
         {
-            self.end(
-                &mut task,
-                TaskState::Failed,
-                "the deadline passed".to_owned(),
-                now,
-            )?;
+            self.end(&mut task, TaskState::Failed, "the deadline passed".to_owned(), now)?;
         } else {
             return Ok(None);
         }
@@ -296,9 +256,7 @@ impl WorkingSet {
         now: Timestamp,
     ) -> Result<()> {
         if let Some(void) = settlement::free(task) {
-            self.book
-                .apply(&void, now)
-                .map_err(|error| crate::Error::from(error))?;
+            self.book.apply(&void, now).map_err(|error| crate::Error::from(error))?;
         }
         task.end(state, Some(reason), now);
         Ok(())
@@ -307,10 +265,7 @@ impl WorkingSet {
     /// A copy to change: only [`WorkingSet::keep`] makes a change count, so that a refusal half
     /// way leaves nothing behind.
     fn find(&self, id: TaskId) -> Result<Task> {
-        self.tasks
-            .get(&id)
-            .cloned()
-            .ok_or_else(|| SchedulerError::TaskNotFound(id).into())
+        self.tasks.get(&id).cloned().ok_or_else(|| SchedulerError::TaskNotFound(id).into())
     }
 
     fn keep(&mut self, task: Task) -> Task {
@@ -355,10 +310,7 @@ pub fn name_of(spec: &Arc<TaskSpec>) -> Option<Named> {
 /// The accounts and transfers that changing `task` may touch.
 pub fn money_of(task: TaskId, spec: &TaskSpec) -> Option<([AccountId; 2], [TransferId; 3])> {
     let payer = spec.payer()?.clone();
-    let transfers = [
-        settlement::hold_id(task),
-        settlement::end_id(task),
-        settlement::reward_id(task),
-    ];
+    let transfers =
+        [settlement::hold_id(task), settlement::end_id(task), settlement::reward_id(task)];
     Some(([payer, settlement::escrow()], transfers))
 }

@@ -2,6 +2,7 @@
 //!
 //! [`memory`] is for tests and simulations and forgets everything; [`sqlite`] is the embedded
 //! default, durable when it answers, shared by several processes on one file. Both pass one
+//! suite (`conformance`), and nothing else may tell them apart. A store decides nothing: it loads
 //! what a call touches, lets the domain change it, and writes back what changed.
 //!
 //! ```
@@ -12,6 +13,8 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -41,11 +44,7 @@ impl Stores {
     where
         S: NodeStore + TaskStore + LedgerStore + 'static,
     {
-        Self {
-            nodes: store.clone(),
-            tasks: store.clone(),
-            ledger: store,
-        }
+        Self { nodes: store.clone(), tasks: store.clone(), ledger: store }
     }
 }
 
@@ -67,20 +66,14 @@ pub async fn open(url: &str) -> Result<Stores> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() {
-            return Err(Error::invalid(
-                "store url",
-                "sqlite: needs the path of a file",
-            ));
+            return Err(Error::invalid("store url", "sqlite: needs the path of a file"));
         }
         let store = sqlite::SqliteStore::open(path, sqlite::SqliteOptions::default()).await?;
         return Ok(Stores::from_one(Arc::new(store)));
     }
     // Not the whole URL: one day it may hold a password.
     let scheme: String = url.chars().take_while(|c| *c != ':').take(32).collect();
-    Err(Error::invalid(
-        "store url",
-        format!("{scheme:?} is none of memory:, sqlite:PATH"),
-    ))
+    Err(Error::invalid("store url", format!("{scheme:?} is none of memory:, sqlite:PATH")))
 }
 
 /// Refuses a batch that is too long.

@@ -39,11 +39,7 @@ pub(super) async fn execute(
     clock: &dyn Clock,
 ) -> Ended {
     let Assignment { task, payload } = assignment;
-    let claim = Claim {
-        task: task.id,
-        node: node.id.clone(),
-        fence: task.fence,
-    };
+    let claim = Claim { task: task.id, node: node.id.clone(), fence: task.fence };
     let Some(executor) = executor else {
         return Ended::Dropped(claim);
     };
@@ -70,19 +66,14 @@ pub(super) async fn execute(
     let attempt = match outcome {
         Ok(Ok(output)) if output.result.len() > MAX_BYTES => {
             let found = output.result.len();
-            Err(Failure::permanent(format!(
-                "a result of {found} bytes, {MAX_BYTES} are allowed"
-            )))
+            Err(Failure::permanent(format!("a result of {found} bytes, {MAX_BYTES} are allowed")))
         }
         Ok(attempt) => attempt,
         Err(error) if error.is_panic() => Err(Failure::transient(panic_text(error.into_panic()))),
         Err(_) => return Ended::Dropped(claim),
     };
     let (outcome, bytes_moved) = match attempt {
-        Ok(Output {
-            result,
-            bytes_moved,
-        }) => {
+        Ok(Output { result, bytes_moved }) => {
             let usage = Usage { busy, bytes_moved };
             let reward = settlement::reward(node, &task.spec, &usage);
             (Outcome::Succeeded { result, reward }, bytes_moved)
@@ -90,11 +81,7 @@ pub(super) async fn execute(
         Err(Failure { reason, permanent }) => (Outcome::Failed { reason, permanent }, 0),
     };
     let usage = Usage { busy, bytes_moved };
-    Ended::Reported(Box::new(Completion {
-        claim,
-        outcome,
-        usage,
-    }))
+    Ended::Reported(Box::new(Completion { claim, outcome, usage }))
 }
 
 fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
@@ -102,8 +89,5 @@ fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
         .downcast_ref::<&str>()
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!(
-        "the executor panicked: {}",
-        text.as_deref().unwrap_or("without a message")
-    )
+    format!("the executor panicked: {}", text.as_deref().unwrap_or("without a message"))
 }

@@ -19,10 +19,7 @@ fn transfer_id(number: u8) -> TransferId {
 
 fn book() -> Book {
     let mut book = Book::default();
-    let capped = Account {
-        credits_must_not_exceed_debits: true,
-        ..new("capped")
-    };
+    let capped = Account { credits_must_not_exceed_debits: true, ..new("capped") };
     for account in [
         new("free"),
         new("limited").limited_to_credits(),
@@ -51,9 +48,7 @@ impl Naive {
     }
 
     fn ending(&self, hold: TransferId) -> Option<&Transfer> {
-        self.applied
-            .iter()
-            .find(|transfer| transfer.ends_hold() == Some(hold))
+        self.applied.iter().find(|transfer| transfer.ends_hold() == Some(hold))
     }
 
     /// Debits pending, debits posted, credits pending, credits posted.
@@ -86,16 +81,8 @@ impl Naive {
             return existing == transfer;
         }
         match &transfer.kind {
-            TransferKind::Direct {
-                debit,
-                credit,
-                amount,
-            }
-            | TransferKind::Hold {
-                debit,
-                credit,
-                amount,
-            } => {
+            TransferKind::Direct { debit, credit, amount }
+            | TransferKind::Hold { debit, credit, amount } => {
                 let amount = amount.base_units();
                 let [pending, posted, _, credits] = self.counters(debit);
                 let [_, debits, pending_credits, posted_credits] = self.counters(credit);
@@ -122,26 +109,16 @@ fn any_transfer() -> impl Strategy<Value = Transfer> {
     let account = || prop::sample::select(&NAMES[..]).prop_map(id);
     let kind = prop_oneof![
         (account(), account(), 0..50_u128).prop_map(|(debit, credit, amount)| {
-            TransferKind::Direct {
-                debit,
-                credit,
-                amount: Amount::from_base_units(amount),
-            }
+            TransferKind::Direct { debit, credit, amount: Amount::from_base_units(amount) }
         }),
         (account(), account(), 0..50_u128).prop_map(|(debit, credit, amount)| {
-            TransferKind::Hold {
-                debit,
-                credit,
-                amount: Amount::from_base_units(amount),
-            }
+            TransferKind::Hold { debit, credit, amount: Amount::from_base_units(amount) }
         }),
         (any::<u8>(), 0..50_u128).prop_map(|(hold, amount)| TransferKind::Post {
             hold: transfer_id(hold % 24),
             amount: Amount::from_base_units(amount)
         }),
-        any::<u8>().prop_map(|hold| TransferKind::Void {
-            hold: transfer_id(hold % 24)
-        }),
+        any::<u8>().prop_map(|hold| TransferKind::Void { hold: transfer_id(hold % 24) }),
     ];
     // Few ids, so that replays, conflicts and ended holds are common.
     (0..24_u8, kind).prop_map(|(number, kind)| Transfer {
@@ -153,13 +130,8 @@ fn any_transfer() -> impl Strategy<Value = Transfer> {
 }
 
 fn counters(account: &Account) -> [u128; 4] {
-    [
-        account.debits_pending,
-        account.debits_posted,
-        account.credits_pending,
-        account.credits_posted,
-    ]
-    .map(Amount::base_units)
+    [account.debits_pending, account.debits_posted, account.credits_pending, account.credits_posted]
+        .map(Amount::base_units)
 }
 
 proptest! {
@@ -213,18 +185,9 @@ proptest! {
 fn a_refusal_reads_as_help() {
     let mut book = book();
     let half = Asset::FOG.parse("0.5").unwrap();
-    let ask = Transfer::hold(
-        transfer_id(1),
-        &id("limited"),
-        &id("free"),
-        half,
-        Purpose::TaskHold,
-    );
+    let ask = Transfer::hold(transfer_id(1), &id("limited"), &id("free"), half, Purpose::TaskHold);
     let error = book.apply(&ask, Timestamp::UNIX_EPOCH).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "0.5 FOG exceeds the 0 FOG available to \"limited\""
-    );
+    assert_eq!(error.to_string(), "0.5 FOG exceeds the 0 FOG available to \"limited\"");
 }
 
 #[test]
@@ -234,12 +197,8 @@ fn counters_refuse_to_overflow() {
         let (debit, credit) = (id("free"), id("limited"));
         Transfer::direct(transfer_id(number), &debit, &credit, amount, Purpose::Mint)
     };
-    book.apply(&direct(1, Amount::MAX), Timestamp::UNIX_EPOCH)
-        .unwrap();
-    let error = book.apply(
-        &direct(2, Amount::from_base_units(1)),
-        Timestamp::UNIX_EPOCH,
-    );
+    book.apply(&direct(1, Amount::MAX), Timestamp::UNIX_EPOCH).unwrap();
+    let error = book.apply(&direct(2, Amount::from_base_units(1)), Timestamp::UNIX_EPOCH);
     assert_eq!(error.unwrap_err(), LedgerError::Overflow(id("free")));
 }
 
@@ -248,13 +207,8 @@ fn changes_name_what_changed_once() {
     let mut book = book();
     let one = Amount::from_base_units(1);
     for number in [1, 2] {
-        let mint = Transfer::direct(
-            transfer_id(number),
-            &id("free"),
-            &id("limited"),
-            one,
-            Purpose::Mint,
-        );
+        let mint =
+            Transfer::direct(transfer_id(number), &id("free"), &id("limited"), one, Purpose::Mint);
         book.apply(&mint, Timestamp::UNIX_EPOCH).unwrap();
         book.apply(&mint, Timestamp::UNIX_EPOCH).unwrap();
     }

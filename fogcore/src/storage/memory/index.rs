@@ -50,10 +50,7 @@ impl TaskIndex {
         let (place, class) = match known {
             Some(entry) => (entry.place, entry.class),
             // A spec was written as JSON once already, for its fingerprint.
-            None => (
-                self.order.len() as u64 + 1,
-                task.spec.class().unwrap_or_default(),
-            ),
+            None => (self.order.len() as u64 + 1, task.spec.class().unwrap_or_default()),
         };
         let queued = task.state == TaskState::Queued;
         let entry = Entry {
@@ -67,10 +64,7 @@ impl TaskIndex {
                 Queue::Delayed(task.ready_at)
             }),
             deadline: task.spec.deadline.filter(|_| queued),
-            lease: task
-                .lease
-                .as_ref()
-                .map(|lease| (lease.expires_at, lease.node.clone())),
+            lease: task.lease.as_ref().map(|lease| (lease.expires_at, lease.node.clone())),
         };
         self.put_in(task, &entry);
         self.entries.insert(task.id, entry);
@@ -147,25 +141,15 @@ impl TaskIndex {
     ) -> Vec<TaskId> {
         let mut ranked = Vec::new();
         for class in self.ready.values() {
-            let fits = class
-                .values()
-                .next()
-                .and_then(|id| set.task(*id))
-                .is_some_and(|task| {
-                    asker
-                        .never(&task.spec.kind, &task.spec.requirements)
-                        .is_none()
-                });
+            let fits = class.values().next().and_then(|id| set.task(*id)).is_some_and(|task| {
+                asker.never(&task.spec.kind, &task.spec.requirements).is_none()
+            });
             if fits {
                 ranked.extend(class.iter().take(2 * limit));
             }
         }
         ranked.sort_unstable();
-        ranked
-            .into_iter()
-            .take(2 * limit)
-            .map(|(_, id)| *id)
-            .collect()
+        ranked.into_iter().take(2 * limit).map(|(_, id)| *id).collect()
     }
 
     pub(super) fn loads(&self) -> &HashMap<NodeId, Load> {
@@ -182,11 +166,7 @@ impl TaskIndex {
 
     pub(super) fn delayed_until(&self, now: Timestamp, limit: usize) -> Vec<TaskId> {
         let until = (now, TaskId::from_uuid(uuid::Uuid::max()));
-        self.delayed
-            .range(..=until)
-            .take(limit)
-            .map(|(_, id)| *id)
-            .collect()
+        self.delayed.range(..=until).take(limit).map(|(_, id)| *id).collect()
     }
 
     /// Where in the order the task stands.

@@ -77,10 +77,7 @@ impl State {
         now: Timestamp,
         mut call: impl FnMut(&mut WorkingSet, T) -> Result<R>,
     ) -> Vec<Result<R>> {
-        let answers = items
-            .into_iter()
-            .map(|item| call(&mut self.set, item))
-            .collect();
+        let answers = items.into_iter().map(|item| call(&mut self.set, item)).collect();
         self.settle(now);
         answers
     }
@@ -107,17 +104,10 @@ impl NodeStore for MemoryStore {
         policy: &PowerPolicy,
     ) -> Result<Beat> {
         let mut state = self.lock();
-        let record = state
-            .nodes
-            .get_mut(node)
-            .ok_or_else(|| super::no_node(node))?;
+        let record = state.nodes.get_mut(node).ok_or_else(|| super::no_node(node))?;
         let accepted = record.beat(heartbeat, now, policy);
         let record = record.clone();
-        Ok(if accepted {
-            Beat::Accepted(record)
-        } else {
-            Beat::Stale(record)
-        })
+        Ok(if accepted { Beat::Accepted(record) } else { Beat::Stale(record) })
     }
 
     async fn node(&self, node: &NodeId) -> Result<Option<NodeRecord>> {
@@ -134,9 +124,7 @@ impl NodeStore for MemoryStore {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.lock();
         let later = state.nodes.range::<NodeId, _>((start, Bound::Unbounded));
-        let wanted = later
-            .map(|(_, record)| record)
-            .filter(|record| filter.matches(record));
+        let wanted = later.map(|(_, record)| record).filter(|record| filter.matches(record));
         Ok(wanted.take(limit).cloned().collect())
     }
 
@@ -153,9 +141,7 @@ impl LedgerStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Account>>> {
         check_batch(accounts.len(), ledger::MAX_BATCH)?;
-        Ok(self.lock().each(accounts, now, |set, account| {
-            Ok(set.book.open(account, now)?.clone())
-        }))
+        Ok(self.lock().each(accounts, now, |set, account| Ok(set.book.open(account, now)?.clone())))
     }
 
     async fn transfer(
@@ -164,9 +150,7 @@ impl LedgerStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Posted>>> {
         check_batch(transfers.len(), ledger::MAX_BATCH)?;
-        Ok(self.lock().each(transfers, now, |set, t| {
-            Ok(set.book.apply(&t, now)?.clone())
-        }))
+        Ok(self.lock().each(transfers, now, |set, t| Ok(set.book.apply(&t, now)?.clone())))
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>> {
@@ -175,14 +159,7 @@ impl LedgerStore for MemoryStore {
 
     async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>> {
         let limit = page_limit(limit)?;
-        Ok(self
-            .lock()
-            .set
-            .book
-            .accounts(after)
-            .take(limit)
-            .cloned()
-            .collect())
+        Ok(self.lock().set.book.accounts(after).take(limit).cloned().collect())
     }
 
     async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>> {
@@ -198,9 +175,7 @@ impl LedgerStore for MemoryStore {
 impl TaskStore for MemoryStore {
     async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
         check_batch(tasks.len(), scheduler::MAX_BATCH)?;
-        Ok(self
-            .lock()
-            .each(tasks, now, |set, task| set.submit(task, now)))
+        Ok(self.lock().each(tasks, now, |set, task| set.submit(task, now)))
     }
 
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
@@ -209,12 +184,7 @@ impl TaskStore for MemoryStore {
         let candidates = state.index.candidates(&request.asker, limit, &state.set);
         let loads = state.index.loads();
         let expires_at = now.saturating_add(request.duration);
-        let LeaseRequest {
-            asker,
-            rivals,
-            policy,
-            ..
-        } = request;
+        let LeaseRequest { asker, rivals, policy, .. } = request;
         let mut matcher = Matcher::new(asker, rivals, loads, policy, now);
         let mut assignments = Vec::new();
         for id in candidates {
@@ -236,9 +206,7 @@ impl TaskStore for MemoryStore {
 
     async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
         check_batch(renewals.len(), scheduler::MAX_BATCH)?;
-        Ok(self
-            .lock()
-            .each(renewals, now, |set, renewal| set.renew(renewal)))
+        Ok(self.lock().each(renewals, now, |set, renewal| set.renew(renewal)))
     }
 
     async fn complete(
@@ -247,16 +215,12 @@ impl TaskStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Task>>> {
         check_batch(completions.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(completions, now, |set, completion| {
-            set.complete(completion, now)
-        }))
+        Ok(self.lock().each(completions, now, |set, completion| set.complete(completion, now)))
     }
 
     async fn release(&self, claims: Vec<Claim>, now: Timestamp) -> Result<Vec<Result<Task>>> {
         check_batch(claims.len(), scheduler::MAX_BATCH)?;
-        Ok(self
-            .lock()
-            .each(claims, now, |set, claim| set.release(claim, now)))
+        Ok(self.lock().each(claims, now, |set, claim| set.release(claim, now)))
     }
 
     async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task> {
@@ -299,21 +263,11 @@ impl TaskStore for MemoryStore {
         let limit = page_limit(limit)?;
         let state = self.lock();
         let start = match after {
-            Some(id) => state
-                .index
-                .place(id)
-                .ok_or(SchedulerError::TaskNotFound(id))?,
+            Some(id) => state.index.place(id).ok_or(SchedulerError::TaskNotFound(id))?,
             None => 0,
         };
-        let tasks = state
-            .index
-            .in_order(start)
-            .filter_map(|id| state.set.task(id));
-        Ok(tasks
-            .filter(|task| filter.matches(task))
-            .take(limit)
-            .cloned()
-            .collect())
+        let tasks = state.index.in_order(start).filter_map(|id| state.set.task(id));
+        Ok(tasks.filter(|task| filter.matches(task)).take(limit).cloned().collect())
     }
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {

@@ -25,10 +25,7 @@ impl From<StoreError> for Error {
                 | sqlx::Error::WorkerCrashed => {
                     (ErrorKind::Unavailable, "the database cannot be reached")
                 }
-                _ => (
-                    ErrorKind::Internal,
-                    "the database gave what it should not hold",
-                ),
+                _ => (ErrorKind::Internal, "the database gave what it should not hold"),
             },
         };
         Self::new(kind, format!("{what}: {error}"))

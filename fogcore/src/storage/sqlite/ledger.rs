@@ -26,16 +26,12 @@ impl LedgerStore for SqliteStore {
             .write(move |connection| {
                 Box::pin(async move {
                     let mut money = Money::default();
-                    money
-                        .accounts
-                        .extend(accounts.iter().map(|account| account.id.clone()));
+                    money.accounts.extend(accounts.iter().map(|account| account.id.clone()));
                     let mut loaded = Loaded::default();
                     loaded.money(connection, money).await?;
                     let book = &mut loaded.set.book;
-                    let answers = accounts
-                        .into_iter()
-                        .map(|a| Ok(book.open(a, now)?.clone()))
-                        .collect();
+                    let answers =
+                        accounts.into_iter().map(|a| Ok(book.open(a, now)?.clone())).collect();
                     loaded.save(connection, now).await?;
                     Ok(answers)
                 })
@@ -56,17 +52,13 @@ impl LedgerStore for SqliteStore {
                     for transfer in &transfers {
                         money.transfers.push(transfer.id);
                         money.transfers.extend(transfer.ends_hold());
-                        money
-                            .accounts
-                            .extend(transfer.accounts().into_iter().flatten().cloned());
+                        money.accounts.extend(transfer.accounts().into_iter().flatten().cloned());
                     }
                     let mut loaded = Loaded::default();
                     loaded.money(connection, money).await?;
                     let book = &mut loaded.set.book;
-                    let answers = transfers
-                        .iter()
-                        .map(|t| Ok(book.apply(t, now)?.clone()))
-                        .collect();
+                    let answers =
+                        transfers.iter().map(|t| Ok(book.apply(t, now)?.clone())).collect();
                     loaded.save(connection, now).await?;
                     Ok(answers)
                 })

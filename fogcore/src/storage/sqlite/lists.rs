@@ -57,11 +57,6 @@ pub(super) async fn write_rows<T>(
     bound?;
     query.push(tail);
     // The text depends on the number of rows; kept prepared, it would only push out others.
-    query
-        .build()
-        .persistent(false)
-        .execute(connection)
-        .await
-        .or_store_error()?;
+    query.build().persistent(false).execute(connection).await.or_store_error()?;
     Ok(())
 }

@@ -90,20 +90,13 @@ impl SqliteStore {
         let path = path.as_ref();
         let connect = connect_options(path, &options);
         let opening = format!("cannot open the database {}", path.display());
-        migrate(&connect)
-            .await
-            .map_err(|error| error.context(&opening))?;
+        migrate(&connect).await.map_err(|error| error.context(&opening))?;
         let writer = Writer::start(connect.clone(), &options).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .connect_lazy_with(connect.pragma("query_only", "ON"));
         let (idle, cursor) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Ok(Self {
-            writer,
-            readers,
-            idle,
-            cursor,
-        })
+        Ok(Self { writer, readers, idle, cursor })
     }
 
     /// Waits for the requests that are under way and closes the file.
@@ -143,20 +136,14 @@ async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
             other => break other.or_store_error()?,
         }
     };
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .or_store_error()?;
-    MIGRATIONS
-        .run(&mut *transaction)
-        .await
-        .map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error)
-            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
-                Error::from(error::StoreError(error))
-            }
-            other => Error::new(crate::ErrorKind::Internal, other),
-        })?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.or_store_error()?;
+    MIGRATIONS.run(&mut *transaction).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::Execute(error)
+        | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+            Error::from(error::StoreError(error))
+        }
+        other => Error::new(crate::ErrorKind::Internal, other),
+    })?;
     transaction.commit().await.or_store_error()?;
     connection.close().await.or_store_error()
 }

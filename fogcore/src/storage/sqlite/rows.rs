@@ -34,15 +34,12 @@ fn damaged(column: &'static str) -> Error {
 
 /// Reads a text that parses.
 pub(super) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &'static str) -> Result<T> {
-    get::<&str>(row, column)?
-        .parse()
-        .map_err(|_| damaged(column))
+    get::<&str>(row, column)?.parse().map_err(|_| damaged(column))
 }
 
 fn parsed_option<T: std::str::FromStr>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
     let text: Option<&str> = get(row, column)?;
-    text.map(|text| text.parse().map_err(|_| damaged(column)))
-        .transpose()
+    text.map(|text| text.parse().map_err(|_| damaged(column))).transpose()
 }
 
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String> {
@@ -55,8 +52,7 @@ pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -
 
 fn json_option<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
     let text: Option<&str> = get(row, column)?;
-    text.map(|text| serde_json::from_str(text).map_err(|_| damaged(column)))
-        .transpose()
+    text.map(|text| serde_json::from_str(text).map_err(|_| damaged(column))).transpose()
 }
 
 pub(super) fn amount_bytes(amount: Amount) -> Vec<u8> {
@@ -79,9 +75,7 @@ pub(super) fn id(row: &SqliteRow, column: &'static str) -> Result<Uuid> {
 
 fn id_option(row: &SqliteRow, column: &'static str) -> Result<Option<Uuid>> {
     let bytes: Option<&[u8]> = get(row, column)?;
-    bytes
-        .map(|bytes| Uuid::from_slice(bytes).map_err(|_| damaged(column)))
-        .transpose()
+    bytes.map(|bytes| Uuid::from_slice(bytes).map_err(|_| damaged(column))).transpose()
 }
 
 pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
@@ -90,9 +84,7 @@ pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
 
 fn time_option(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
     let micros: Option<i64> = get(row, column)?;
-    micros
-        .map(|micros| Timestamp::from_micros(micros).map_err(|_| damaged(column)))
-        .transpose()
+    micros.map(|micros| Timestamp::from_micros(micros).map_err(|_| damaged(column))).transpose()
 }
 
 pub(super) fn count<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T> {
@@ -135,51 +127,27 @@ pub(super) fn named<T: DeserializeOwned>(
 
 pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
     let pair = || -> Result<(AccountId, AccountId, Amount)> {
-        Ok((
-            parsed(row, "debit")?,
-            parsed(row, "credit")?,
-            amount(row, "amount")?,
-        ))
+        Ok((parsed(row, "debit")?, parsed(row, "credit")?, amount(row, "amount")?))
     };
     let hold = || -> Result<TransferId> { Ok(TransferId::from_uuid(id(row, "hold")?)) };
     let kind = match get::<&str>(row, "type")? {
         "direct" => {
             let (debit, credit, amount) = pair()?;
-            TransferKind::Direct {
-                debit,
-                credit,
-                amount,
-            }
+            TransferKind::Direct { debit, credit, amount }
         }
         "hold" => {
             let (debit, credit, amount) = pair()?;
-            TransferKind::Hold {
-                debit,
-                credit,
-                amount,
-            }
+            TransferKind::Hold { debit, credit, amount }
         }
-        "post" => TransferKind::Post {
-            hold: hold()?,
-            amount: amount(row, "amount")?,
-        },
+        "post" => TransferKind::Post { hold: hold()?, amount: amount(row, "amount")? },
         "void" => TransferKind::Void { hold: hold()? },
         _ => return Err(damaged("type")),
     };
     let purpose = named(row, "purpose")?.ok_or_else(|| damaged("purpose"))?;
     let reference = id_option(row, "reference")?;
-    let transfer = Transfer {
-        id: TransferId::from_uuid(id(row, "id")?),
-        kind,
-        purpose,
-        reference,
-    };
+    let transfer = Transfer { id: TransferId::from_uuid(id(row, "id")?), kind, purpose, reference };
     let hold: Option<HoldState> = named(row, "hold_state")?;
-    Ok(Posted {
-        transfer,
-        at: time(row, "at")?,
-        hold,
-    })
+    Ok(Posted { transfer, at: time(row, "at")?, hold })
 }
 
 pub(super) fn task(row: &SqliteRow) -> Result<Task> {

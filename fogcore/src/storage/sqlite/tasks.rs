@@ -37,13 +37,7 @@ async fn grant(
         return Ok((Vec::new(), cursor));
     }
     let loads = loads(connection, &request).await?;
-    let LeaseRequest {
-        asker,
-        rivals,
-        policy,
-        limit,
-        duration,
-    } = request;
+    let LeaseRequest { asker, rivals, policy, limit, duration } = request;
     let mut matcher = Matcher::new(asker, rivals, &loads, policy, now);
     let mut loaded = Loaded::default();
     let mut assignments = Vec::new();
@@ -87,10 +81,8 @@ impl SqliteStore {
                     let ids: Vec<_> = items.iter().map(task).collect();
                     let payees: Vec<_> = items.iter().filter_map(payee).cloned().collect();
                     let mut loaded = Loaded::tasks(connection, ids, payees).await?;
-                    let answers = items
-                        .into_iter()
-                        .map(|item| call(&mut loaded.set, item, now))
-                        .collect();
+                    let answers =
+                        items.into_iter().map(|item| call(&mut loaded.set, item, now)).collect();
                     loaded.save(connection, now).await?;
                     Ok(answers)
                 })
@@ -131,10 +123,8 @@ impl TaskStore for SqliteStore {
             .write(move |connection| {
                 Box::pin(async move {
                     let mut loaded = Loaded::submissions(connection, &tasks).await?;
-                    let answers = tasks
-                        .into_iter()
-                        .map(|task| loaded.set.submit(task, now))
-                        .collect();
+                    let answers =
+                        tasks.into_iter().map(|task| loaded.set.submit(task, now)).collect();
                     loaded.save(connection, now).await?;
                     Ok(answers)
                 })
@@ -166,14 +156,7 @@ impl TaskStore for SqliteStore {
 
     async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
         let task = |renewal: &Renewal| renewal.claim.task;
-        self.each(
-            renewals,
-            now,
-            task,
-            |_| None,
-            |set, renewal, _| set.renew(renewal),
-        )
-        .await
+        self.each(renewals, now, task, |_| None, |set, renewal, _| set.renew(renewal)).await
     }
 
     async fn complete(
@@ -183,36 +166,22 @@ impl TaskStore for SqliteStore {
     ) -> Result<Vec<Result<Task>>> {
         fn payee(completion: &Completion) -> Option<&AccountId> {
             match &completion.outcome {
-                Outcome::Succeeded {
-                    reward: Some((owner, _)),
-                    ..
-                } => Some(owner),
+                Outcome::Succeeded { reward: Some((owner, _)), .. } => Some(owner),
                 _ => None,
             }
         }
         let task = |completion: &Completion| completion.claim.task;
-        self.each(completions, now, task, payee, WorkingSet::complete)
-            .await
+        self.each(completions, now, task, payee, WorkingSet::complete).await
     }
 
     async fn release(&self, claims: Vec<Claim>, now: Timestamp) -> Result<Vec<Result<Task>>> {
-        self.each(
-            claims,
-            now,
-            |claim| claim.task,
-            |_| None,
-            WorkingSet::release,
-        )
-        .await
+        self.each(claims, now, |claim| claim.task, |_| None, WorkingSet::release).await
     }
 
     async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task> {
-        let mut answers = self
-            .each(vec![task], now, |task| *task, |_| None, WorkingSet::cancel)
-            .await?;
-        answers
-            .pop()
-            .unwrap_or_else(|| Err(SchedulerError::TaskNotFound(task).into()))
+        let mut answers =
+            self.each(vec![task], now, |task| *task, |_| None, WorkingSet::cancel).await?;
+        answers.pop().unwrap_or_else(|| Err(SchedulerError::TaskNotFound(task).into()))
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
@@ -232,9 +201,7 @@ impl TaskStore for SqliteStore {
         let due = due.iter().map(|row| Ok(TaskId::from_uuid(id(row, "id")?)));
         let due = due.collect::<Result<Vec<_>>>()?;
         // What changed since it was read is looked at again, under the lock.
-        let ended = self
-            .each(due, now, |task| *task, |_| None, WorkingSet::expire)
-            .await?;
+        let ended = self.each(due, now, |task| *task, |_| None, WorkingSet::expire).await?;
         ended.into_iter().filter_map(Result::transpose).collect()
     }
 
@@ -267,8 +234,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>> {
-        self.attachment("SELECT * FROM tasks WHERE id = ?", task, rows::task)
-            .await
+        self.attachment("SELECT * FROM tasks WHERE id = ?", task, rows::task).await
     }
 
     async fn tasks(
@@ -281,9 +247,7 @@ impl TaskStore for SqliteStore {
         let mut after = match after {
             None => 0,
             Some(id) => self
-                .attachment("SELECT seq FROM tasks WHERE id = ?", id, |row| {
-                    get(row, "seq")
-                })
+                .attachment("SELECT seq FROM tasks WHERE id = ?", id, |row| get(row, "seq"))
                 .await?
                 .ok_or(SchedulerError::TaskNotFound(id))?,
         };
@@ -320,17 +284,13 @@ impl TaskStore for SqliteStore {
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
         let sql = "SELECT result FROM results WHERE seq = (SELECT seq FROM tasks WHERE id = ?)";
-        self.attachment(sql, task, |row| {
-            Ok(Bytes::copy_from_slice(get(row, "result")?))
-        })
-        .await
+        self.attachment(sql, task, |row| Ok(Bytes::copy_from_slice(get(row, "result")?))).await
     }
 
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
         let sql = "SELECT explanation FROM explanations
                    WHERE seq = (SELECT seq FROM tasks WHERE id = ?)";
-        self.attachment(sql, task, |row| json(row, "explanation"))
-            .await
+        self.attachment(sql, task, |row| json(row, "explanation")).await
     }
 
     async fn counts(&self) -> Result<TaskCounts> {
@@ -341,10 +301,7 @@ impl TaskStore for SqliteStore {
         let mut counts = TaskCounts::new();
         for row in rows {
             let state: &str = get(&row, "state")?;
-            if let Some(state) = TaskState::ALL
-                .into_iter()
-                .find(|known| known.name() == state)
-            {
+            if let Some(state) = TaskState::ALL.into_iter().find(|known| known.name() == state) {
                 counts.insert(state, count(&row, "tasks")?);
             }
         }
@@ -352,10 +309,8 @@ impl TaskStore for SqliteStore {
     }
 
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
-        let rows = sqlx::query("SELECT * FROM tallies")
-            .fetch_all(&self.readers)
-            .await
-            .or_store_error()?;
+        let rows =
+            sqlx::query("SELECT * FROM tallies").fetch_all(&self.readers).await.or_store_error()?;
         rows.iter().map(tally).collect()
     }
 }

@@ -128,9 +128,7 @@ impl Loaded {
             .or_store_error()?;
             for row in rows {
                 let posted = rows::posted(&row)?;
-                money
-                    .accounts
-                    .extend(posted.transfer.accounts().into_iter().flatten().cloned());
+                money.accounts.extend(posted.transfer.accounts().into_iter().flatten().cloned());
                 self.set.book.load_transfer(posted);
             }
         }
@@ -163,11 +161,8 @@ impl Loaded {
     }
 
     async fn save_book(&self, connection: &mut SqliteConnection, book: &BookChanges) -> Result<()> {
-        let accounts: Vec<&Account> = book
-            .accounts
-            .iter()
-            .filter_map(|id| self.set.book.account(id))
-            .collect();
+        let accounts: Vec<&Account> =
+            book.accounts.iter().filter_map(|id| self.set.book.account(id)).collect();
         write_rows(
             connection,
             "INSERT INTO accounts (id, asset, scale, debits_limited, credits_limited,
@@ -191,11 +186,8 @@ impl Loaded {
              credits_posted = excluded.credits_posted",
         )
         .await?;
-        let transfers: Vec<&Posted> = book
-            .transfers
-            .iter()
-            .filter_map(|id| self.set.book.transfer(*id))
-            .collect();
+        let transfers: Vec<&Posted> =
+            book.transfers.iter().filter_map(|id| self.set.book.transfer(*id)).collect();
         write_rows(
             connection,
             "INSERT INTO transfers
@@ -294,11 +286,7 @@ impl Loaded {
         now: Timestamp,
     ) -> Result<()> {
         let new: BTreeSet<_> = changes.payloads.iter().map(|(id, _)| *id).collect();
-        let changed: BTreeSet<_> = changes
-            .tasks
-            .iter()
-            .filter(|id| !new.contains(id))
-            .collect();
+        let changed: BTreeSet<_> = changes.tasks.iter().filter(|id| !new.contains(id)).collect();
         let tasks: Vec<_> = changed
             .into_iter()
             .filter_map(|id| Some((self.seq(*id)?, self.set.task(*id)?)))
@@ -342,11 +330,8 @@ impl Loaded {
         changes: Changes,
     ) -> Result<()> {
         let with_seq = |id: TaskId| self.seq(id);
-        let payloads: Vec<_> = changes
-            .payloads
-            .into_iter()
-            .filter_map(|(id, p)| Some((with_seq(id)?, p)))
-            .collect();
+        let payloads: Vec<_> =
+            changes.payloads.into_iter().filter_map(|(id, p)| Some((with_seq(id)?, p))).collect();
         write_rows(
             connection,
             "INSERT INTO payloads (seq, payload) ",
@@ -358,11 +343,8 @@ impl Loaded {
             "",
         )
         .await?;
-        let results: Vec<_> = changes
-            .results
-            .into_iter()
-            .filter_map(|(id, r)| Some((with_seq(id)?, r)))
-            .collect();
+        let results: Vec<_> =
+            changes.results.into_iter().filter_map(|(id, r)| Some((with_seq(id)?, r))).collect();
         write_rows(
             connection,
             "INSERT INTO results (seq, result) ",

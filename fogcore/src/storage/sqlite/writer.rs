@@ -28,19 +28,10 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(options.queue.max(1));
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let group = options.group.max(1);
-        let worker = Worker {
-            connect,
-            connection: Some(connection),
-            waiting,
-            group,
-        };
+        let worker = Worker { connect, connection: Some(connection), waiting, group };
         tasks.spawn(worker.run(closing.clone()));
         tasks.close();
-        Ok(Self {
-            queue,
-            closing,
-            tasks,
-        })
+        Ok(Self { queue, closing, tasks })
     }
 
     /// Runs `work` in a transaction, and answers once that is on the disk. An error of `work`
@@ -52,15 +43,8 @@ impl Writer {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let request = Pending {
-            work: Some(work),
-            result: Err(closed()),
-            sender,
-        };
-        self.queue
-            .send(Box::new(request))
-            .await
-            .map_err(|_| closed())?;
+        let request = Pending { work: Some(work), result: Err(closed()), sender };
+        self.queue.send(Box::new(request)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -169,19 +153,13 @@ impl Worker {
             return Err(StoreError(error).into());
         }
         for request in group {
-            connection
-                .execute("SAVEPOINT request")
-                .await
-                .or_store_error()?;
+            connection.execute("SAVEPOINT request").await.or_store_error()?;
             if let Err(cause) = request.run(&mut connection).await {
                 let undone = connection.execute("ROLLBACK TO request").await;
                 // It fails if SQLite gave the whole transaction up, on a full disk for example.
                 undone.map_err(|_| cause)?;
             }
-            connection
-                .execute("RELEASE request")
-                .await
-                .or_store_error()?;
+            connection.execute("RELEASE request").await.or_store_error()?;
         }
         connection.execute("COMMIT").await.or_store_error()?;
         self.connection = Some(connection);

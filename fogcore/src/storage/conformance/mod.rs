@@ -1,0 +1,195 @@
+//! The promises that every store keeps, one function each, for authors of stores.
+//!
+//! Each function takes fresh, empty [`Stores`] and panics where a promise is broken. Nothing here
+//! knows which store it has. [`conformance_suite!`](crate::conformance_suite) makes a test of
+//! each.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let stores = fogcore::storage::open("memory:").await?;
+//! fogcore::storage::conformance::nodes::registering_again_updates_the_node(&stores).await;
+//! # Ok::<(), fogcore::Error>(())
+//! # }).unwrap();
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test suite: a broken promise is a panic"
+)]
+
+pub mod ledger;
+pub mod money;
+pub mod nodes;
+pub mod queue;
+pub mod random;
+pub mod tasks;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::amount::{Amount, Asset};
+use crate::error::Result;
+use crate::id::{AccountId, NodeId, TaskId, TransferId};
+use crate::ledger::{Account, Purpose, Transfer};
+use crate::registry::{LivenessPolicy, Node, NodeRecord, PowerPolicy};
+use crate::scheduler::{
+    Assignment, Candidate, Claim, Completion, LeaseRequest, NewTask, Outcome, PlacementPolicy,
+    Task, TaskSpec, Usage, settlement,
+};
+use crate::storage::Stores;
+use crate::time::Timestamp;
+
+/// Makes a `#[tokio::test]` of every promise, for the stores that `$open` gives: an async
+/// function from nothing to `(Stores, guard)`, where the guard lives as long as the test.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($open:ident) => {
+        $crate::conformance_suite! { $open =>
+            nodes: registering_again_updates_the_node
+                a_record_comes_back_as_it_was an_older_beat_changes_nothing
+                a_beat_of_an_unknown_node_is_refused nodes_are_listed_in_pages_and_filtered
+                a_removed_node_is_gone,
+            ledger: opening_an_account_again_returns_it a_transfer_sent_twice_happens_once
+                transfers_of_a_batch_stand_each_on_their_own a_hold_is_posted_in_part_or_voided
+                the_largest_amounts_come_back_exactly accounts_are_listed_in_pages,
+            queue: tasks_are_leased_by_priority_then_in_order
+                a_node_gets_only_what_it_can_run a_node_gets_no_more_than_its_slots
+                what_nobody_can_run_blocks_nobody no_task_is_leased_twice
+                a_name_makes_one_task a_task_comes_back_as_it_was
+                tasks_are_listed_in_order_and_filtered items_of_a_batch_stand_each_on_their_own,
+            tasks: a_failed_attempt_waits_and_is_tried_again attempts_run_out
+                a_permanent_failure_ends_the_task a_lost_lease_goes_to_another_node
+                a_renewed_lease_holds_and_keeps_progress a_released_lease_costs_no_attempt
+                a_passed_deadline_ends_a_waiting_task a_cancelled_task_accepts_nothing_more
+                the_explanation_is_kept large_payloads_and_results_come_back
+                limits_of_a_call_are_checked,
+            money: submitting_reserves_and_success_pays_the_price a_stale_holder_is_not_paid
+                a_report_sent_twice_pays_once every_end_without_success_frees_the_budget
+                a_budget_that_is_not_covered_is_refused a_price_above_the_budget_changes_nothing
+                an_unpaid_task_moves_no_money,
+            random: transfers_agree_with_the_book a_random_history_loses_nothing,
+        }
+    };
+    ($open:ident => $($area:ident: $($promise:ident)+,)+) => {
+        $(mod $area {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                let (stores, _guard) = super::$open().await;
+                $crate::storage::conformance::$area::$promise(&stores).await;
+            })+
+        })+
+    };
+}
+
+/// The time `seconds` after the suite's beginning.
+fn at(seconds: u64) -> Timestamp {
+    let start = Timestamp::from_micros(1_767_225_600_000_000).unwrap();
+    start.saturating_add(Duration::from_secs(seconds))
+}
+
+fn account_id(name: &str) -> AccountId {
+    name.parse().unwrap()
+}
+
+fn units(units: u128) -> Amount {
+    Amount::from_base_units(units)
+}
+
+fn transfer_id(name: &str) -> TransferId {
+    TransferId::derive(name.as_bytes(), "conformance")
+}
+
+fn task_id(name: &str) -> TaskId {
+    TaskId::derive(name.as_bytes(), "conformance")
+}
+
+/// A node that serves `work`, with this many slots.
+fn node(name: &str, slots: u32) -> Node {
+    let mut node = Node::new(name.parse().unwrap());
+    node.serves.insert("work".parse().unwrap());
+    node.slots = slots;
+    node
+}
+
+fn spec() -> TaskSpec {
+    TaskSpec::new("work".parse().unwrap())
+}
+
+/// Opens `alice` with `funds` to spend, `bob` to earn, and the escrow between them.
+async fn fund(stores: &Stores, funds: u128) {
+    let accounts = vec![
+        Account::new(account_id("mint"), Asset::FOG),
+        Account::new(account_id("alice"), Asset::FOG).limited_to_credits(),
+        Account::new(account_id("bob"), Asset::FOG).limited_to_credits(),
+        Account::new(settlement::escrow(), Asset::FOG),
+    ];
+    for opened in stores.ledger.open_accounts(accounts, at(0)).await.unwrap() {
+        opened.unwrap();
+    }
+    if funds > 0 {
+        let (mint, alice) = (account_id("mint"), account_id("alice"));
+        let mint =
+            Transfer::direct(transfer_id("mint"), &mint, &alice, units(funds), Purpose::Mint);
+        stores.ledger.transfer(vec![mint], at(0)).await.unwrap().remove(0).unwrap();
+    }
+}
+
+async fn account(stores: &Stores, name: &str) -> Account {
+    stores.ledger.account(&account_id(name)).await.unwrap().unwrap()
+}
+
+async fn is_balanced(stores: &Stores) -> bool {
+    stores.ledger.trial_balance().await.unwrap().is_balanced()
+}
+
+async fn submit(stores: &Stores, name: &str, spec: TaskSpec) -> Result<Task> {
+    let new = NewTask { id: task_id(name), spec: Arc::new(spec), payload: name.to_owned().into() };
+    let mut answers = stores.tasks.submit(vec![new], at(0)).await?;
+    answers.remove(0).map(|submitted| submitted.task)
+}
+
+async fn lease(stores: &Stores, node: Node, limit: usize, now: Timestamp) -> Vec<Assignment> {
+    let record = NodeRecord::new(node, now);
+    let asker = Candidate::judge(&record, now, LivenessPolicy::default(), &PowerPolicy::default());
+    let request = LeaseRequest {
+        asker,
+        rivals: Vec::new(),
+        policy: PlacementPolicy::default(),
+        limit,
+        duration: Duration::from_secs(30),
+    };
+    stores.tasks.lease(request, now).await.unwrap()
+}
+
+/// Leases the one task that `node` can get.
+async fn lease_one(stores: &Stores, name: &str, now: Timestamp) -> Assignment {
+    let mut granted = lease(stores, node(name, 1), 1, now).await;
+    assert_eq!(granted.len(), 1, "{name} should have got a task");
+    granted.remove(0)
+}
+
+fn claim(assignment: &Assignment) -> Claim {
+    let lease = assignment.task.lease.as_ref().unwrap();
+    Claim { task: assignment.task.id, node: lease.node.clone(), fence: lease.fence }
+}
+
+fn success(claim: Claim, reward: Option<u128>) -> Completion {
+    let reward = reward.map(|price| (account_id("bob"), units(price)));
+    let usage = Usage { busy: Duration::from_millis(1_500), bytes_moved: 7 };
+    Completion { claim, outcome: Outcome::Succeeded { result: "done".into(), reward }, usage }
+}
+
+fn failure(claim: Claim, permanent: bool) -> Completion {
+    let outcome = Outcome::Failed { reason: "broke".into(), permanent };
+    let usage = Usage { busy: Duration::from_millis(500), bytes_moved: 0 };
+    Completion { claim, outcome, usage }
+}
+
+async fn complete(stores: &Stores, completion: Completion, now: Timestamp) -> Result<Task> {
+    stores.tasks.complete(vec![completion], now).await?.remove(0)
+}
+
+fn node_id(name: &str) -> NodeId {
+    name.parse().unwrap()
+}

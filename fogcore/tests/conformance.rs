@@ -1,0 +1,24 @@
+//! Every store keeps every promise.
+
+mod memory {
+    use fogcore::storage::{self, Stores};
+
+    async fn open() -> (Stores, ()) {
+        (storage::open("memory:").await.unwrap(), ())
+    }
+
+    fogcore::conformance_suite!(open);
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use fogcore::storage::{self, Stores};
+
+    async fn open() -> (Stores, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("fog.db").display());
+        (storage::open(&url).await.unwrap(), folder)
+    }
+
+    fogcore::conformance_suite!(open);
+}
