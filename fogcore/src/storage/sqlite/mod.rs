@@ -115,6 +115,11 @@ fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions
         .busy_timeout(options.busy_timeout)
         .foreign_keys(false) // every reference is written together with what it refers to
         .pragma("cache_size", "-65536") // 64 MiB
+        // What a savepoint may have to put back stays in memory; spilled to files, it costs more
+        // than everything else together.
+        .pragma("temp_store", "MEMORY")
+        // 32 MiB: pages that change often are copied back once for many commits.
+        .pragma("wal_autocheckpoint", "8192")
         .disable_statement_logging();
     match options.max_pages {
         Some(pages) => connect.pragma("max_page_count", pages.to_string()),
