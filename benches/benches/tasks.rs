@@ -11,7 +11,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use fogcore::Fog;
 use fogcore::event::{Event, Notice};
 use fogcore::scheduler::{Claim, Completion, Outcome, Output, Usage, executor_fn, settlement};
@@ -111,7 +113,11 @@ async fn hundred(fog: &Fog, node: &fogcore::registry::Node) {
             let task = assignment.task;
             let reward = settlement::reward(node, &task.spec, &usage);
             let claim = Claim { task: task.id, node: node.id.clone(), fence: task.fence };
-            Completion { claim, outcome: Outcome::Succeeded { result: Bytes::new(), reward }, usage }
+            Completion {
+                claim,
+                outcome: Outcome::Succeeded { result: Bytes::new(), reward },
+                usage,
+            }
         })
         .collect();
     for answer in fog.complete(completions).await.unwrap() {

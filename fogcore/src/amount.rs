@@ -336,7 +336,8 @@ fn parse_scaled(text: &str, scale: u8, code: &str) -> Result<u128, AmountError> 
     }
     // Trailing zeros carry no information: cut them, and count them into the power of ten.
     let zeros = digits.len() - digits.trim_end_matches('0').len();
-    let power = i64::from(scale) + i64::from(exponent) - decimals.len() as i64 + zeros as i64;
+    let shift = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let power = i64::from(scale) + i64::from(exponent) + shift(zeros) - shift(decimals.len());
     let Ok(power) = u32::try_from(power) else {
         return Err(AmountError::TooFine { text: shown(), code: code.to_owned(), scale });
     };

@@ -35,6 +35,8 @@ CREATE TABLE transfers (
     at         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The task itself is JSON; only what is searched or added up has a column of its own, because each
+-- column of a row has a price whenever the row is read or written.
 CREATE TABLE tasks (
     seq             INTEGER PRIMARY KEY, -- the order of submission
     id              BLOB    NOT NULL UNIQUE,
@@ -43,9 +45,6 @@ CREATE TABLE tasks (
     kind            TEXT    NOT NULL,
     payer           TEXT,
     idempotency_key TEXT,
-    spec            TEXT    NOT NULL,    -- JSON
-    fingerprint     BLOB    NOT NULL,
-    submitted_at    INTEGER NOT NULL,
     deadline        INTEGER,
     cpu_cores       INTEGER NOT NULL,
     memory_mib      INTEGER NOT NULL,
@@ -54,16 +53,9 @@ CREATE TABLE tasks (
     state           TEXT    NOT NULL,
     ready           INTEGER NOT NULL,    -- while queued: 1 once ready_at has come
     ready_at        INTEGER NOT NULL,
-    attempts        INTEGER NOT NULL,
-    fence           INTEGER NOT NULL,
     node            TEXT,                -- who holds it, or did it
-    granted_at      INTEGER,
-    expires_at      INTEGER,
-    progress        TEXT,                -- JSON
-    failure         TEXT,
-    usage           TEXT,                -- JSON
-    paid            BLOB    NOT NULL,
-    ended_at        INTEGER
+    expires_at      INTEGER,             -- of the lease
+    task            TEXT    NOT NULL     -- JSON
 ) STRICT;
 
 CREATE UNIQUE INDEX tasks_named ON tasks (ifnull(payer, ''), idempotency_key)

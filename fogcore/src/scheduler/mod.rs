@@ -38,7 +38,7 @@ pub use self::{
     error::SchedulerError,
     executor::{Executor, Failure, Job, Output, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Term, TermName},
-    placement::{Candidate, Matcher, PlacementPolicy},
+    placement::{Candidate, Matcher, Offer, PlacementPolicy},
     requirements::{GpuRequirement, Load, Requirements},
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,

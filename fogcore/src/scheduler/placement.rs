@@ -147,7 +147,23 @@ pub struct Matcher {
     policy: PlacementPolicy,
     cheapest: f64,
     now: Timestamp,
+    left_to_others: u32,
 }
+
+/// What comes of offering a task to an asker.
+#[derive(Debug)]
+pub enum Offer {
+    /// It should have the task, and this is why; its load has grown by it.
+    Taken(Box<Explanation>),
+    /// Not this task, but perhaps another.
+    Unfit,
+    /// No more tasks: its slots are taken, or others are better for all that is offered.
+    Enough,
+}
+
+/// So many tasks left to better nodes say that the next ones will be, too: looking through the
+/// whole queue for an exception would cost more than the short wait for those nodes.
+const LEFT_TO_OTHERS: u32 = 4;
 
 impl Matcher {
     /// A matcher over `asker` and `rivals`, each with its present load.
@@ -168,25 +184,24 @@ impl Matcher {
         let candidates: Vec<_> = std::iter::once(asker).chain(rivals).map(with_load).collect();
         let prices = candidates.iter().map(|(candidate, _)| price_of_a_second(&candidate.node));
         let cheapest = prices.fold(f64::INFINITY, f64::min);
-        Self { candidates, policy, cheapest, now }
+        Self { candidates, policy, cheapest, now, left_to_others: 0 }
     }
 
-    /// Whether the asker should have the task, and if so, why. The asker's load then grows by it.
-    pub fn offer(&mut self, task: &Task) -> Option<Explanation> {
+    /// Offers the task to the asker.
+    pub fn offer(&mut self, task: &Task) -> Offer {
         let considered: Vec<_> = self
             .candidates
             .iter()
             .map(|(candidate, load)| self.consider(candidate, load, task))
             .collect();
-        let (asker, rivals) = considered.split_first()?;
-        if asker.refused.is_some() {
-            return None;
+        let Some((asker, rivals)) = considered.split_first() else { return Offer::Enough };
+        match asker.refused {
+            Some(Refusal::NoFreeSlot { .. }) => return Offer::Enough,
+            Some(_) => return Offer::Unfit,
+            None => {}
         }
-        let best = rivals
-            .iter()
-            .filter(|rival| rival.refused.is_none())
-            .map(|rival| rival.score)
-            .fold(None, |best: Option<f64>, score| Some(best.map_or(score, |b| b.max(score))));
+        let fit = rivals.iter().filter(|rival| rival.refused.is_none());
+        let best = fit.map(|rival| rival.score).reduce(f64::max);
         let reason = match best {
             None => Reason::OnlyCandidate,
             Some(best) if best <= asker.score => Reason::BestScore,
@@ -194,13 +209,18 @@ impl Matcher {
             Some(_) if self.now.since(task.ready_at) >= self.policy.patience => {
                 Reason::PatienceOver
             }
-            Some(_) => return None,
+            Some(_) => {
+                self.left_to_others += 1;
+                let enough = self.left_to_others >= LEFT_TO_OTHERS;
+                return if enough { Offer::Enough } else { Offer::Unfit };
+            }
         };
         let chosen = asker.node.clone();
         if let Some((_, load)) = self.candidates.first_mut() {
             *load = load.plus(&task.spec.requirements);
         }
-        Some(Explanation { chosen, reason, considered, at: self.now })
+        let explanation = Explanation { chosen, reason, considered, at: self.now };
+        Offer::Taken(Box::new(explanation))
     }
 
     fn consider(&self, candidate: &Candidate, load: &Load, task: &Task) -> Considered {
@@ -265,13 +285,20 @@ mod tests {
         Matcher::new(asker, rivals, &HashMap::new(), PlacementPolicy::default(), now)
     }
 
+    fn taken(offer: Offer) -> Option<Explanation> {
+        match offer {
+            Offer::Taken(explanation) => Some(*explanation),
+            Offer::Unfit | Offer::Enough => None,
+        }
+    }
+
     #[test]
     fn the_asker_wins_against_equals_and_its_slots_run_out() {
         let mut matcher = matcher(candidate("a"), vec![candidate("b")], Duration::from_secs(1));
-        let first = matcher.offer(&task(|_| {})).unwrap();
+        let first = taken(matcher.offer(&task(|_| {}))).unwrap();
         assert_eq!((first.chosen.as_str(), first.reason), ("a", Reason::BestScore));
-        assert_eq!(matcher.offer(&task(|_| {})).unwrap().reason, Reason::PatienceOver);
-        assert!(matcher.offer(&task(|_| {})).is_none());
+        assert_eq!(taken(matcher.offer(&task(|_| {}))).unwrap().reason, Reason::PatienceOver);
+        assert!(taken(matcher.offer(&task(|_| {}))).is_none());
     }
 
     #[test]
@@ -279,7 +306,7 @@ mod tests {
         let phone = Candidate { energy: 0.1, ..candidate("phone") };
         let ask = |after| {
             let rivals = vec![candidate("box")];
-            matcher(phone.clone(), rivals, after).offer(&task(|_| {}))
+            taken(matcher(phone.clone(), rivals, after).offer(&task(|_| {})))
         };
         assert!(ask(Duration::from_millis(49)).is_none());
         let late = ask(Duration::from_millis(50)).unwrap();
@@ -291,7 +318,8 @@ mod tests {
     fn a_better_rival_that_cannot_take_the_task_is_not_waited_for() {
         let phone = Candidate { energy: 0.1, ..candidate("phone") };
         let asleep = Candidate { eligibility: Err(Ineligible::UserActive), ..candidate("box") };
-        let given = matcher(phone, vec![asleep], Duration::ZERO).offer(&task(|_| {})).unwrap();
+        let given =
+            taken(matcher(phone, vec![asleep], Duration::ZERO).offer(&task(|_| {}))).unwrap();
         assert_eq!(given.reason, Reason::OnlyCandidate);
         let refused = given.considered[1].refused.as_ref().unwrap();
         assert_eq!(refused.to_string(), "may not work now (user_active)");
@@ -325,9 +353,9 @@ mod tests {
     fn running_tasks_take_their_memory() {
         let mut matcher = matcher(candidate("a"), vec![], Duration::ZERO);
         let large = task(|spec| spec.requirements.memory_mib = 60);
-        assert!(matcher.offer(&large).is_some());
-        assert!(matcher.offer(&large).is_none());
-        assert!(matcher.offer(&task(|spec| spec.requirements.memory_mib = 40)).is_some());
+        assert!(taken(matcher.offer(&large)).is_some());
+        assert!(taken(matcher.offer(&large)).is_none());
+        assert!(taken(matcher.offer(&task(|spec| spec.requirements.memory_mib = 40))).is_some());
     }
 
     #[test]
@@ -337,7 +365,7 @@ mod tests {
         rates.per_task = Amount::from_base_units(10);
         let mut cheap = candidate("cheap");
         Arc::make_mut(&mut cheap.node).rates.per_task = Amount::from_base_units(5);
-        let given = matcher(dear, vec![cheap], Duration::ZERO).offer(&task(|_| {})).unwrap();
+        let given = taken(matcher(dear, vec![cheap], Duration::ZERO).offer(&task(|_| {}))).unwrap();
         assert_eq!(given.reason, Reason::CloseEnough);
         assert!(given.considered[1].score - given.considered[0].score > 0.04);
     }

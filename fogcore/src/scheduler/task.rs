@@ -274,7 +274,8 @@ pub struct Task {
     pub id: TaskId,
     /// What was asked.
     pub spec: Arc<TaskSpec>,
-    /// The digest of what was asked, payload included.
+    /// The digest of what was asked, payload included; base64 in JSON.
+    #[serde(with = "base64_digest")]
     pub fingerprint: [u8; 32],
     /// When.
     pub submitted_at: Timestamp,
@@ -300,6 +301,21 @@ pub struct Task {
     pub paid: Amount,
     /// When its state became final.
     pub ended_at: Option<Timestamp>,
+}
+
+mod base64_digest {
+    use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD_NO_PAD.encode(digest))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(from)?;
+        let bytes = STANDARD_NO_PAD.decode(text.as_bytes()).map_err(D::Error::custom)?;
+        bytes.try_into().map_err(|_| D::Error::custom("a digest has 32 bytes"))
+    }
 }
 
 impl Task {

@@ -95,7 +95,7 @@ impl WorkingSet {
             return Err(SchedulerError::TaskExists(new.id).into());
         }
         if let Some(hold) = settlement::reserve(new.id, &new.spec) {
-            self.book.apply(&hold, now).map_err(|error| crate::Error::from(error))?;
+            self.book.apply(&hold, now).map_err(crate::Error::from)?;
         }
         let task = Task::new(new.id, new.spec, fingerprint, now);
         self.load_task(task.clone());
@@ -165,7 +165,7 @@ impl WorkingSet {
             Outcome::Failed { reason, permanent } => {
                 let wait = task.spec.backoff.wait(task.id, task.attempts);
                 let ready_at = now.saturating_add(wait);
-                self.fail_attempt(&mut task, reason, permanent, ready_at, now)?;
+                self.fail_attempt(&mut task, &reason, permanent, ready_at, now)?;
                 tally.failed = 1;
             }
         }
@@ -214,7 +214,7 @@ impl WorkingSet {
             }
             // Losing its node is not the task's fault: it waits for no backoff.
             let reason = format!("the lease of \"{}\" ran out", lease.node);
-            self.fail_attempt(&mut task, reason, false, now, now)?;
+            self.fail_attempt(&mut task, &reason, false, now, now)?;
             self.tally(lease.node, &Tally { lost: 1, ..Tally::default() });
         } else if task.state == TaskState::Queued
             && task.spec.deadline.is_some_and(|deadline| deadline <= now)
@@ -230,7 +230,7 @@ impl WorkingSet {
     fn fail_attempt(
         &mut self,
         task: &mut Task,
-        reason: String,
+        reason: &str,
         permanent: bool,
         ready_at: Timestamp,
         now: Timestamp,
@@ -256,7 +256,7 @@ impl WorkingSet {
         now: Timestamp,
     ) -> Result<()> {
         if let Some(void) = settlement::free(task) {
-            self.book.apply(&void, now).map_err(|error| crate::Error::from(error))?;
+            self.book.apply(&void, now).map_err(crate::Error::from)?;
         }
         task.end(state, Some(reason), now);
         Ok(())

@@ -69,7 +69,7 @@ pub(super) async fn execute(
             Err(Failure::permanent(format!("a result of {found} bytes, {MAX_BYTES} are allowed")))
         }
         Ok(attempt) => attempt,
-        Err(error) if error.is_panic() => Err(Failure::transient(panic_text(error.into_panic()))),
+        Err(error) if error.is_panic() => Err(Failure::transient(panic_text(&*error.into_panic()))),
         Err(_) => return Ended::Dropped(claim),
     };
     let (outcome, bytes_moved) = match attempt {
@@ -84,7 +84,7 @@ pub(super) async fn execute(
     Ended::Reported(Box::new(Completion { claim, outcome, usage }))
 }
 
-fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

@@ -69,7 +69,7 @@ pub async fn transfers_agree_with_the_book(stores: &Stores) {
             .collect();
         let answers = stores.ledger.transfer(batch, at(step)).await.unwrap();
         let answers: Vec<_> =
-            answers.into_iter().map(|answer| answer.map_err(plain_text)).collect();
+            answers.into_iter().map(|answer| answer.map_err(|error| plain_text(&error))).collect();
         assert_eq!(answers, expected, "step {step}");
     }
     for account in book.accounts(None) {
@@ -78,7 +78,7 @@ pub async fn transfers_agree_with_the_book(stores: &Stores) {
 }
 
 /// The text without the field's name in front.
-fn plain_text(error: crate::Error) -> String {
+fn plain_text(error: &crate::Error) -> String {
     let precise = error.downcast_ref::<crate::ledger::LedgerError>();
     precise.map_or_else(|| error.to_string(), ToString::to_string)
 }

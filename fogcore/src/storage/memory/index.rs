@@ -131,8 +131,7 @@ impl TaskIndex {
         }
     }
 
-    /// Ready tasks that the asker could do if it were empty, best first; somewhat more than
-    /// `limit`, because it may leave some to others.
+    /// Ready tasks that the asker could do if it were empty, best first.
     pub(super) fn candidates(
         &self,
         asker: &Candidate,
@@ -145,11 +144,11 @@ impl TaskIndex {
                 asker.never(&task.spec.kind, &task.spec.requirements).is_none()
             });
             if fits {
-                ranked.extend(class.iter().take(2 * limit));
+                ranked.extend(class.iter().take(limit));
             }
         }
         ranked.sort_unstable();
-        ranked.into_iter().take(2 * limit).map(|(_, id)| *id).collect()
+        ranked.into_iter().take(limit).map(|(_, id)| *id).collect()
     }
 
     pub(super) fn loads(&self) -> &HashMap<NodeId, Load> {

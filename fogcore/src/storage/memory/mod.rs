@@ -17,8 +17,8 @@ use crate::registry::{
     Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
 };
 use crate::scheduler::{
-    self, Assignment, Claim, Completion, Explanation, LeaseRequest, Matcher, NewTask, Renewal,
-    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskStore, WorkingSet,
+    self, Assignment, Claim, Completion, Explanation, LeaseRequest, Matcher, NewTask, Offer,
+    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskStore, WorkingSet,
 };
 use crate::storage::check_batch;
 use crate::time::Timestamp;
@@ -191,13 +191,15 @@ impl TaskStore for MemoryStore {
             if assignments.len() == limit {
                 break;
             }
-            let Some(task) = state.set.task(id) else {
-                continue;
-            };
-            if let Some(explanation) = matcher.offer(task) {
-                let task = state.set.lease(id, explanation, now, expires_at)?;
-                let payload = state.payloads.get(&id).cloned().unwrap_or_default();
-                assignments.push(Assignment { task, payload });
+            let Some(task) = state.set.task(id) else { continue };
+            match matcher.offer(task) {
+                Offer::Taken(explanation) => {
+                    let task = state.set.lease(id, *explanation, now, expires_at)?;
+                    let payload = state.payloads.get(&id).cloned().unwrap_or_default();
+                    assignments.push(Assignment { task, payload });
+                }
+                Offer::Unfit => {}
+                Offer::Enough => break,
             }
         }
         state.settle(now);

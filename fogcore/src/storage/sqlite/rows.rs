@@ -1,7 +1,5 @@
 //! Between rows and values.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
@@ -13,7 +11,7 @@ use crate::amount::{Amount, Asset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{Account, HoldState, Posted, Transfer, TransferKind};
-use crate::scheduler::{Lease, Task, TaskState};
+use crate::scheduler::Task;
 use crate::time::Timestamp;
 
 /// Reads a column, or says that it holds what it should not.
@@ -37,22 +35,12 @@ pub(super) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &'static str
     get::<&str>(row, column)?.parse().map_err(|_| damaged(column))
 }
 
-fn parsed_option<T: std::str::FromStr>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
-    let text: Option<&str> = get(row, column)?;
-    text.map(|text| text.parse().map_err(|_| damaged(column))).transpose()
-}
-
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Internal, error))
 }
 
 pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T> {
     serde_json::from_str(get(row, column)?).map_err(|_| damaged(column))
-}
-
-fn json_option<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
-    let text: Option<&str> = get(row, column)?;
-    text.map(|text| serde_json::from_str(text).map_err(|_| damaged(column))).transpose()
 }
 
 pub(super) fn amount_bytes(amount: Amount) -> Vec<u8> {
@@ -80,11 +68,6 @@ fn id_option(row: &SqliteRow, column: &'static str) -> Result<Option<Uuid>> {
 
 pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
     Timestamp::from_micros(get(row, column)?).map_err(|_| damaged(column))
-}
-
-fn time_option(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
-    let micros: Option<i64> = get(row, column)?;
-    micros.map(|micros| Timestamp::from_micros(micros).map_err(|_| damaged(column))).transpose()
 }
 
 pub(super) fn count<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T> {
@@ -150,39 +133,7 @@ pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
     Ok(Posted { transfer, at: time(row, "at")?, hold })
 }
 
+/// Reads a row of `tasks`: of its columns, only `task`.
 pub(super) fn task(row: &SqliteRow) -> Result<Task> {
-    let state = get::<&str>(row, "state")?;
-    let state = TaskState::ALL
-        .into_iter()
-        .find(|known| known.name() == state)
-        .ok_or_else(|| damaged("state"))?;
-    let fence = count(row, "fence")?;
-    let node: Option<crate::id::NodeId> = parsed_option(row, "node")?;
-    let lease = match (state, &node) {
-        (TaskState::Leased, Some(node)) => Some(Lease {
-            node: node.clone(),
-            fence,
-            granted_at: time(row, "granted_at")?,
-            expires_at: time(row, "expires_at")?,
-        }),
-        _ => None,
-    };
-    let fingerprint: &[u8] = get(row, "fingerprint")?;
-    Ok(Task {
-        id: crate::id::TaskId::from_uuid(id(row, "id")?),
-        spec: Arc::new(json(row, "spec")?),
-        fingerprint: fingerprint.try_into().map_err(|_| damaged("fingerprint"))?,
-        submitted_at: time(row, "submitted_at")?,
-        state,
-        ready_at: time(row, "ready_at")?,
-        attempts: count(row, "attempts")?,
-        fence,
-        lease,
-        progress: json_option(row, "progress")?,
-        failure: get(row, "failure")?,
-        done_by: node.filter(|_| state == TaskState::Succeeded),
-        usage: json_option(row, "usage")?,
-        paid: amount(row, "paid")?,
-        ended_at: time_option(row, "ended_at")?,
-    })
+    json(row, "task")
 }

@@ -10,11 +10,11 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::error::OrStoreError;
-use super::lists::{integers, texts};
-use super::rows::{count, get, integer, json, parsed};
+use super::lists::texts;
+use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::NodeId;
-use crate::scheduler::{Candidate, LeaseRequest, Load, TaskSpec};
+use crate::scheduler::{Candidate, LeaseRequest, Load};
 
 /// How many classes one look goes through; the next one goes on where it ended.
 const MAX_CLASSES: usize = 256;
@@ -33,9 +33,9 @@ pub(super) async fn fitting_classes(
                      WHERE state = 'queued' AND ready = 1 AND class > classes.class)
              FROM classes WHERE class IS NOT NULL LIMIT ?2
          )
-         SELECT class, (SELECT spec FROM tasks
+         SELECT class, (SELECT task FROM tasks
                         WHERE state = 'queued' AND ready = 1 AND class = classes.class
-                        LIMIT 1) AS spec
+                        LIMIT 1) AS task
          FROM classes WHERE class IS NOT NULL",
     )
     .bind(cursor.load(Ordering::Relaxed))
@@ -51,35 +51,22 @@ pub(super) async fn fitting_classes(
     cursor.store(last.unwrap_or(i64::MIN), Ordering::Relaxed);
     let mut fitting = Vec::new();
     for row in rows {
-        let spec: TaskSpec = json(&row, "spec")?;
-        if asker.never(&spec.kind, &spec.requirements).is_none() {
+        let head = rows::task(&row)?;
+        if asker.never(&head.spec.kind, &head.spec.requirements).is_none() {
             fitting.push(get(&row, "class")?);
         }
     }
     Ok(fitting)
 }
 
-/// The rows of the best ready tasks of these classes: some more than `limit`, because the asker
-/// may have to leave some to others.
-pub(super) async fn heads(
-    connection: &mut SqliteConnection,
-    classes: &[i64],
-    limit: usize,
-) -> Result<Vec<SqliteRow>> {
-    sqlx::query(
-        "SELECT t.*, p.payload FROM json_each(?1) c CROSS JOIN tasks t
-         CROSS JOIN payloads p ON p.seq = t.seq
-         WHERE t.seq IN (SELECT seq FROM tasks
-                         WHERE state = 'queued' AND ready = 1 AND class = c.value
-                         ORDER BY priority DESC, seq LIMIT ?2)
-         ORDER BY t.priority DESC, t.seq LIMIT ?2",
-    )
-    .bind(integers(classes)?)
-    .bind(integer(2 * limit))
-    .fetch_all(connection)
-    .await
-    .or_store_error()
-}
+/// The best ready tasks of these classes: a query that takes a list of classes and, twice, how
+/// many tasks are wanted.
+pub(super) const HEADS: &str = "SELECT t.seq, t.task, p.payload FROM json_each(?1) c
+     CROSS JOIN tasks t LEFT JOIN payloads p ON p.seq = t.seq
+     WHERE t.seq IN (SELECT seq FROM tasks
+                     WHERE state = 'queued' AND ready = 1 AND class = c.value
+                     ORDER BY priority DESC, seq LIMIT ?2)
+     ORDER BY t.priority DESC, t.seq LIMIT ?2";
 
 /// What the leased tasks of the asker and its rivals take of them.
 pub(super) async fn loads(

@@ -5,20 +5,23 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
 use super::error::OrStoreError;
+use super::lists::integers;
 use super::rows::{self, count, get, id, id_bytes, integer, json};
-use super::select::{fitting_classes, heads, loads};
+use super::select::{HEADS, fitting_classes, loads};
 use super::working_set::{Loaded, tally};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Explanation, LeaseRequest, MAX_BATCH, Matcher, NewTask, Outcome,
-    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
-    WorkingSet,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, MAX_BATCH, Matcher, NewTask, Offer,
+    Outcome, Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState,
+    TaskStore, WorkingSet,
 };
 use crate::storage::check_batch;
 use crate::time::Timestamp;
@@ -41,18 +44,23 @@ async fn grant(
     let mut matcher = Matcher::new(asker, rivals, &loads, policy, now);
     let mut loaded = Loaded::default();
     let mut assignments = Vec::new();
-    for row in heads(connection, &classes, limit).await? {
-        if assignments.len() == limit {
-            break;
-        }
+    let classes = integers(&classes)?;
+    let mut heads = sqlx::query(HEADS).bind(classes).bind(integer(limit)).fetch(&mut *connection);
+    while let Some(row) = heads.try_next().await.or_store_error()? {
         let task = loaded.take_in(&row)?;
-        if let Some(explanation) = matcher.offer(&task) {
-            let expires_at = now.saturating_add(duration);
-            let task = loaded.set.lease(task.id, explanation, now, expires_at)?;
-            let payload = Bytes::copy_from_slice(get(&row, "payload")?);
-            assignments.push(Assignment { task, payload });
+        match matcher.offer(&task) {
+            Offer::Taken(explanation) => {
+                let expires_at = now.saturating_add(duration);
+                let task = loaded.set.lease(task.id, *explanation, now, expires_at)?;
+                let payload: Option<&[u8]> = get(&row, "payload")?;
+                let payload = Bytes::copy_from_slice(payload.unwrap_or_default());
+                assignments.push(Assignment { task, payload });
+            }
+            Offer::Unfit => {}
+            Offer::Enough => break,
         }
     }
+    drop(heads);
     loaded.save(connection, now).await?;
     Ok((assignments, cursor))
 }
@@ -103,7 +111,7 @@ impl SqliteStore {
         &self,
         sql: &'static str,
         task: TaskId,
-        read: impl FnOnce(&sqlx::sqlite::SqliteRow) -> Result<T>,
+        read: impl FnOnce(&SqliteRow) -> Result<T>,
     ) -> Result<Option<T>> {
         let row = sqlx::query(sql)
             .bind(id_bytes(task.uuid()))
@@ -234,7 +242,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>> {
-        self.attachment("SELECT * FROM tasks WHERE id = ?", task, rows::task).await
+        self.attachment("SELECT task FROM tasks WHERE id = ?", task, rows::task).await
     }
 
     async fn tasks(
@@ -255,7 +263,7 @@ impl TaskStore for SqliteStore {
         // The database leaves out most of what is not wanted; `matches` decides on the rest.
         loop {
             let rows = sqlx::query(
-                "SELECT * FROM tasks WHERE seq > ?1 AND (?2 IS NULL OR state = ?2)
+                "SELECT seq, task FROM tasks WHERE seq > ?1 AND (?2 IS NULL OR state = ?2)
                  AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR node = ?4)
                  AND (?5 IS NULL OR payer = ?5) ORDER BY seq LIMIT ?6",
             )
@@ -283,8 +291,13 @@ impl TaskStore for SqliteStore {
     }
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
-        let sql = "SELECT result FROM results WHERE seq = (SELECT seq FROM tasks WHERE id = ?)";
-        self.attachment(sql, task, |row| Ok(Bytes::copy_from_slice(get(row, "result")?))).await
+        let sql = "SELECT r.result FROM tasks t LEFT JOIN results r ON r.seq = t.seq
+                   WHERE t.id = ? AND t.state = 'succeeded'";
+        let result = |row: &SqliteRow| {
+            let bytes: Option<&[u8]> = get(row, "result")?;
+            Ok(Bytes::copy_from_slice(bytes.unwrap_or_default()))
+        };
+        self.attachment(sql, task, result).await
     }
 
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bytes::Bytes;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::error::OrStoreError;
-use super::lists::{ids, texts, write_rows};
+use super::lists::{RowsStatement, ids, texts, write_rows};
 use super::rows::{self, amount_bytes, count, get, id_bytes, integer, name, to_json};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
@@ -45,12 +46,13 @@ impl Loaded {
         payees: impl IntoIterator<Item = AccountId>,
     ) -> Result<Self> {
         let mut loaded = Self::default();
-        let rows =
-            sqlx::query("SELECT * FROM tasks WHERE id IN (SELECT unhex(value) FROM json_each(?))")
-                .bind(ids(tasks.into_iter().map(TaskId::uuid)))
-                .fetch_all(&mut *connection)
-                .await
-                .or_store_error()?;
+        let rows = sqlx::query(
+            "SELECT seq, task FROM tasks WHERE id IN (SELECT unhex(value) FROM json_each(?))",
+        )
+        .bind(ids(tasks.into_iter().map(TaskId::uuid)))
+        .fetch_all(&mut *connection)
+        .await
+        .or_store_error()?;
         let mut money = Money::default();
         money.accounts.extend(payees);
         for row in rows {
@@ -73,7 +75,7 @@ impl Loaded {
             .map(|(payer, key)| (payer.map_or_else(String::new, String::from), key))
             .collect();
         let rows = sqlx::query(
-            "SELECT * FROM tasks WHERE seq IN (
+            "SELECT seq, task FROM tasks WHERE seq IN (
                  SELECT seq FROM tasks WHERE id IN (SELECT unhex(value) FROM json_each(?1))
                  UNION
                  SELECT t.seq FROM json_each(?2) n CROSS JOIN tasks t
@@ -165,10 +167,16 @@ impl Loaded {
             book.accounts.iter().filter_map(|id| self.set.book.account(id)).collect();
         write_rows(
             connection,
-            "INSERT INTO accounts (id, asset, scale, debits_limited, credits_limited,
-             debits_pending, debits_posted, credits_pending, credits_posted, opened_at) ",
+            RowsStatement {
+                head: "INSERT INTO accounts (id, asset, scale, debits_limited, credits_limited,
+             debits_pending, debits_posted, credits_pending, credits_posted, opened_at)",
+                columns: 10,
+                tail: " ON CONFLICT (id) DO UPDATE SET debits_pending = excluded.debits_pending,
+             debits_posted = excluded.debits_posted, credits_pending = excluded.credits_pending,
+             credits_posted = excluded.credits_posted",
+            },
             accounts,
-            |mut row, account| {
+            |row, account| {
                 row.push_bind(account.id.as_str().to_owned())
                     .push_bind(account.asset.code().to_owned())
                     .push_bind(i64::from(account.asset.scale()))
@@ -181,19 +189,20 @@ impl Loaded {
                     .push_bind(account.opened_at.as_micros());
                 Ok(())
             },
-            " ON CONFLICT (id) DO UPDATE SET debits_pending = excluded.debits_pending,
-             debits_posted = excluded.debits_posted, credits_pending = excluded.credits_pending,
-             credits_posted = excluded.credits_posted",
         )
         .await?;
         let transfers: Vec<&Posted> =
             book.transfers.iter().filter_map(|id| self.set.book.transfer(*id)).collect();
         write_rows(
             connection,
-            "INSERT INTO transfers
-             (id, type, debit, credit, amount, hold, hold_state, purpose, reference, at) ",
+            RowsStatement {
+                head: "INSERT INTO transfers
+             (id, type, debit, credit, amount, hold, hold_state, purpose, reference, at)",
+                columns: 10,
+                tail: " ON CONFLICT (id) DO UPDATE SET hold_state = excluded.hold_state",
+            },
             transfers,
-            |mut row, posted| {
+            |row, posted| {
                 let transfer = &posted.transfer;
                 let (kind, amount) = match &transfer.kind {
                     TransferKind::Direct { amount, .. } => ("direct", Some(*amount)),
@@ -214,7 +223,6 @@ impl Loaded {
                     .push_bind(posted.at.as_micros());
                 Ok(())
             },
-            " ON CONFLICT (id) DO UPDATE SET hold_state = excluded.hold_state",
         )
         .await
     }
@@ -242,13 +250,8 @@ impl Loaded {
             .iter()
             .filter_map(|(id, _)| Some((self.seq(*id)?, self.set.task(*id)?)))
             .collect();
-        write_rows(
-            connection,
-            "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, spec,
-             fingerprint, submitted_at, deadline, cpu_cores, memory_mib, storage_mib, gpus,
-             state, ready, ready_at, attempts, fence, paid) ",
-            tasks,
-            |mut row, (seq, task)| {
+        write_rows(connection, RowsStatement { head: "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
+             cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task)", columns: 16, tail: "" }, tasks, |row, (seq, task)| {
                 let (spec, needs) = (&task.spec, &task.spec.requirements);
                 let key = spec.idempotency_key.as_ref();
                 row.push_bind(seq)
@@ -258,9 +261,6 @@ impl Loaded {
                     .push_bind(spec.kind.as_str().to_owned())
                     .push_bind(spec.payer().map(|payer| payer.as_str().to_owned()))
                     .push_bind(key.map(|key| key.as_str().to_owned()))
-                    .push_bind(to_json(&**spec)?)
-                    .push_bind(task.fingerprint.to_vec())
-                    .push_bind(task.submitted_at.as_micros())
                     .push_bind(spec.deadline.map(Timestamp::as_micros))
                     .push_bind(i64::from(needs.cpu_cores))
                     .push_bind(integer(needs.memory_mib))
@@ -269,13 +269,9 @@ impl Loaded {
                     .push_bind(task.state.name())
                     .push_bind(task.ready_at <= now)
                     .push_bind(task.ready_at.as_micros())
-                    .push_bind(i64::from(task.attempts))
-                    .push_bind(integer(task.fence))
-                    .push_bind(amount_bytes(task.paid));
+                    .push_bind(to_json(task)?);
                 Ok(())
-            },
-            "",
-        )
+            })
         .await
     }
 
@@ -293,12 +289,14 @@ impl Loaded {
             .collect();
         write_rows(
             connection,
-            "UPDATE tasks SET state = v.column2, ready = v.column3, ready_at = v.column4,
-             attempts = v.column5, fence = v.column6, node = v.column7, granted_at = v.column8,
-             expires_at = v.column9, progress = v.column10, failure = v.column11,
-             usage = v.column12, paid = v.column13, ended_at = v.column14 FROM (",
+            RowsStatement {
+                head: "UPDATE tasks SET state = v.column2, ready = v.column3, ready_at = v.column4,
+             node = v.column5, expires_at = v.column6, task = v.column7 FROM (",
+                columns: 7,
+                tail: ") AS v WHERE tasks.seq = v.column1",
+            },
             tasks,
-            |mut row, (seq, task)| {
+            |row, (seq, task)| {
                 let lease = task.lease.as_ref();
                 let node = lease.map(|lease| &lease.node).or(task.done_by.as_ref());
                 let ready = task.state == TaskState::Queued && task.ready_at <= now;
@@ -306,19 +304,11 @@ impl Loaded {
                     .push_bind(task.state.name())
                     .push_bind(ready)
                     .push_bind(task.ready_at.as_micros())
-                    .push_bind(i64::from(task.attempts))
-                    .push_bind(integer(task.fence))
                     .push_bind(node.map(|node| node.as_str().to_owned()))
-                    .push_bind(lease.map(|lease| lease.granted_at.as_micros()))
                     .push_bind(lease.map(|lease| lease.expires_at.as_micros()))
-                    .push_bind(task.progress.as_ref().map(to_json).transpose()?)
-                    .push_bind(task.failure.clone())
-                    .push_bind(task.usage.as_ref().map(to_json).transpose()?)
-                    .push_bind(amount_bytes(task.paid))
-                    .push_bind(task.ended_at.map(Timestamp::as_micros));
+                    .push_bind(to_json(task)?);
                 Ok(())
             },
-            ") AS v WHERE tasks.seq = v.column1",
         )
         .await
     }
@@ -331,29 +321,27 @@ impl Loaded {
     ) -> Result<()> {
         let with_seq = |id: TaskId| self.seq(id);
         let payloads: Vec<_> =
-            changes.payloads.into_iter().filter_map(|(id, p)| Some((with_seq(id)?, p))).collect();
+            full(changes.payloads).filter_map(|(id, p)| Some((with_seq(id)?, p))).collect();
         write_rows(
             connection,
-            "INSERT INTO payloads (seq, payload) ",
+            RowsStatement { head: "INSERT INTO payloads (seq, payload)", columns: 2, tail: "" },
             payloads,
-            |mut row, (seq, payload)| {
+            |row, (seq, payload)| {
                 row.push_bind(seq).push_bind(payload.to_vec());
                 Ok(())
             },
-            "",
         )
         .await?;
         let results: Vec<_> =
-            changes.results.into_iter().filter_map(|(id, r)| Some((with_seq(id)?, r))).collect();
+            full(changes.results).filter_map(|(id, r)| Some((with_seq(id)?, r))).collect();
         write_rows(
             connection,
-            "INSERT INTO results (seq, result) ",
+            RowsStatement { head: "INSERT INTO results (seq, result)", columns: 2, tail: "" },
             results,
-            |mut row, (seq, result)| {
+            |row, (seq, result)| {
                 row.push_bind(seq).push_bind(result.to_vec());
                 Ok(())
             },
-            "",
         )
         .await?;
         let explanations: Vec<_> = changes
@@ -363,17 +351,25 @@ impl Loaded {
             .collect();
         write_rows(
             connection,
-            "INSERT INTO explanations (seq, explanation) ",
+            RowsStatement {
+                head: "INSERT INTO explanations (seq, explanation)",
+                columns: 2,
+                tail: " ON CONFLICT (seq) DO UPDATE SET explanation = excluded.explanation",
+            },
             explanations,
-            |mut row, (seq, explanation)| {
+            |row, (seq, explanation)| {
                 row.push_bind(seq).push_bind(to_json(&explanation)?);
                 Ok(())
             },
-            " ON CONFLICT (seq) DO UPDATE SET explanation = excluded.explanation",
         )
         .await?;
         add_tallies(connection, changes.tallies).await
     }
+}
+
+/// Only what is not empty needs a row: that the task is there, or succeeded, says the rest.
+fn full(bytes: Vec<(TaskId, Bytes)>) -> impl Iterator<Item = (TaskId, Bytes)> {
+    bytes.into_iter().filter(|(_, bytes)| !bytes.is_empty())
 }
 
 async fn add_tallies(
@@ -396,10 +392,14 @@ async fn add_tallies(
     }
     write_rows(
         connection,
-        "INSERT OR REPLACE INTO tallies
-         (node, succeeded, failed, lost, released, busy_micros, earned) ",
+        RowsStatement {
+            head: "INSERT OR REPLACE INTO tallies
+         (node, succeeded, failed, lost, released, busy_micros, earned)",
+            columns: 7,
+            tail: "",
+        },
         sums.into_iter().collect(),
-        |mut row, (node, tally)| {
+        |row, (node, tally)| {
             row.push_bind(node.as_str().to_owned())
                 .push_bind(integer(tally.succeeded))
                 .push_bind(integer(tally.failed))
@@ -409,7 +409,6 @@ async fn add_tallies(
                 .push_bind(amount_bytes(tally.earned));
             Ok(())
         },
-        "",
     )
     .await
 }
