@@ -6,7 +6,7 @@
 //! (submit, lease, complete in hundreds) behind a backlog of this many others.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that fails should stop")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that fails should stop")]
 
 use std::time::{Duration, Instant};
 

@@ -11,9 +11,10 @@ use fogcore::event::{Event, Notice, Subscription};
 use fogcore::id::TaskId;
 use fogcore::registry::{Heartbeat, Ineligible, Liveness, Percent, PowerState};
 use fogcore::scheduler::{
-    Backoff, Failure, MAX_BYTES, Output, Refusal, TaskSpec, TaskState, executor_fn, settlement,
+    Backoff, Failure, MAX_BYTES, Output, Progress, Refusal, TaskSpec, TaskState, executor_fn,
+    settlement,
 };
-use fogcore::time::Clock;
+use fogcore::time::{Clock, ManualClock, Timestamp};
 use fogcore::{ErrorKind, Fog, FogConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -173,10 +174,9 @@ async fn a_permanent_failure_and_a_result_too_large_end_the_task_and_free_the_ho
     let work = "work".parse().unwrap();
     let _worker = fog.worker(node("laptop", 1)).executor(work, executor).start().await.unwrap();
     fog.ledger().mint(&account_id("alice"), amount("1")).await.unwrap();
-    for (payload, reason) in [
-        ("bad", "no such file"),
-        ("large", "a result of 1048577 bytes, 1048576 are allowed"),
-    ] {
+    for (payload, reason) in
+        [("bad", "no such file"), ("large", "a result of 1048577 bytes, 1048576 are allowed")]
+    {
         let task = fog.submit(paid(), payload).await.unwrap();
         let failed = soon(fog.wait(task.id)).await.unwrap();
         assert_eq!((failed.state, failed.attempts), (TaskState::Failed, 1), "{payload}");
@@ -204,7 +204,7 @@ async fn a_cancelled_task_drops_its_executor_and_is_not_paid() {
             begins.cancel();
             // Work that blocks looks at its token from a thread of its own.
             tokio::task::spawn_blocking(move || {
-                futures::executor::block_on(job.cancelled.cancelled());
+                tokio::runtime::Handle::current().block_on(job.cancelled.cancelled());
                 unwanted.cancel();
             });
             std::future::pending().await
@@ -376,9 +376,7 @@ async fn what_ends_within_the_grace_is_reported_and_paid() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_every_handle_stops_the_loops() {
-    let (builder, _) = still();
-    drop(builder);
-    let clock = Arc::new(fogcore::time::ManualClock::at(fogcore::time::Timestamp::UNIX_EPOCH));
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
     let fog = Fog::builder().clock(clock.clone()).open().await.unwrap();
     let echo = executor_fn(|job| async move { Ok(Output::from(job.payload)) });
     let laptop = fog.worker(node("laptop", 1)).executor("work".parse().unwrap(), echo);
@@ -397,6 +395,100 @@ async fn a_worker_without_executors_is_refused() {
     let fog = Fog::open("memory:").await.unwrap();
     let error = fog.worker(node("laptop", 1)).start().await.unwrap_err();
     assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidInput, Some("executors")));
+}
+
+/// A worker with two slots whose wall clock jumps over its lease, as after a laptop's sleep: the
+/// lease runs out, and the same worker wins the task again while the first attempt still runs.
+async fn wins_its_task_again(
+    gate: CancellationToken,
+) -> (Fog, Arc<ManualClock>, fogcore::fog::Worker, TaskId) {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let (begins, mut begun) = mpsc::channel(10);
+    let executor = executor_fn(move |job| {
+        let (begins, gate) = (begins.clone(), gate.clone());
+        async move {
+            begins.send(job.attempt).await.unwrap();
+            match job.attempt {
+                1 => gate.cancelled().await,
+                _ => std::future::pending().await,
+            }
+            Ok(Output::default())
+        }
+    });
+    let laptop = fog.worker(node("laptop", 2)).executor("work".parse().unwrap(), executor);
+    let worker = laptop.start().await.unwrap();
+    let task = fog.submit(spec(), "x").await.unwrap();
+    assert_eq!(soon(begun.recv()).await, Some(1));
+    clock.jump_to(clock.now().saturating_add(Duration::from_secs(31)));
+    fog.beat(&node_id("laptop"), Heartbeat::new(1_000)).await.unwrap();
+    fog.maintain().await.unwrap();
+    assert_eq!(soon(begun.recv()).await, Some(2));
+    (fog, clock, worker, task.id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "core bug: Core::begin forgets the first attempt, which is never cancelled"]
+async fn a_worker_that_won_its_own_lost_task_again_can_still_be_stopped() {
+    let (fog, clock, worker, task) = wins_its_task_again(CancellationToken::new()).await;
+    let stopped = CancellationToken::new();
+    let stops = async {
+        worker.stop().await;
+        stopped.cancel();
+    };
+    let time_passes = async {
+        // The grace is 10 s; a minute of the fog's time must be more than enough.
+        for _ in 0..600 {
+            clock.advance(Duration::from_millis(100));
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stops => {}
+        () = time_passes => panic!("the worker does not stop"),
+    }
+    assert_eq!(fog.task(task).await.unwrap().state, TaskState::Queued);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "core bug: Core::report removes the lease of the next attempt, whatever its fence"]
+async fn the_end_of_a_lost_attempt_does_not_stop_the_renewals_of_the_next_one() {
+    let gate = CancellationToken::new();
+    let (fog, clock, _worker, task) = wins_its_task_again(gate.clone()).await;
+    let before = fog.task(task).await.unwrap().lease.unwrap();
+    // The first attempt ends; its report is refused, because its lease is lost.
+    gate.cancel();
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    // Half a lease later, the second one must have been renewed.
+    for _ in 0..150 {
+        clock.advance(Duration::from_millis(100));
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let after = fog.task(task).await.unwrap().lease.unwrap();
+    assert_eq!(before.fence, after.fence);
+    assert!(after.expires_at > before.expires_at, "the lease is not renewed any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_another_process_ends_is_waited_for_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("fog.db").display());
+    let here = Fog::builder().url(&url).config(quick()).open().await.unwrap();
+    let there = Fog::builder().url(&url).config(quick()).open().await.unwrap();
+    let echo = executor_fn(|job| async move { Ok(Output::from(job.payload)) });
+    let laptop = there.worker(node("laptop", 1)).executor("work".parse().unwrap(), echo);
+    let worker = laptop.start().await.unwrap();
+    let task = here.submit(spec(), "over there").await.unwrap();
+    let done = soon(here.wait(task.id)).await.unwrap();
+    assert_eq!(done.state, TaskState::Succeeded);
+    assert_eq!(here.result(task.id).await.unwrap().unwrap(), "over there");
+    soon(worker.stop()).await;
 }
 
 // Time
@@ -594,6 +686,40 @@ async fn a_phone_below_its_battery_limit_works_again_only_when_it_has_settled() 
     assert!(!granted.is_empty());
 }
 
+#[tokio::test]
+async fn the_loops_do_what_maintain_does_when_their_time_has_come() {
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let fog = Fog::builder().clock(clock.clone()).open().await.unwrap();
+    let mut events = fog.subscribe();
+    fog.register(node("n", 1)).await.unwrap();
+    let task = fog.submit(spec(), "x").await.unwrap();
+    fog.lease(&node_id("n"), 1).await.unwrap();
+    until(|| clock.sleepers() == 1).await;
+    clock.advance(Duration::from_secs(61));
+    let lost =
+        |event: &Event| matches!(event, Event::TaskRetrying { task: t, .. } if *t == task.id);
+    hear(&mut events, lost).await;
+    hear(&mut events, |event| matches!(event, Event::NodeOffline { .. })).await;
+    soon(fog.shutdown()).await;
+}
+
+#[tokio::test]
+#[ignore = "core bug: Fog::renew publishes progress before the store accepted the claim"]
+async fn a_refused_renewal_tells_no_progress() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    fog.register(node("n", 1)).await.unwrap();
+    fog.submit(spec(), "x").await.unwrap();
+    let lease = fog.lease(&node_id("n"), 1).await.unwrap().remove(0);
+    clock.advance(fog.config().lease);
+    fog.maintain().await.unwrap();
+    let mut events = fog.subscribe();
+    let progress = Some(Progress::new(0.9, "nearly"));
+    let refused = fog.renew(vec![(claim(&lease), progress)]).await.unwrap().remove(0);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(waiting(&mut events), []);
+}
+
 // Promises to a client
 
 #[tokio::test]
@@ -671,6 +797,22 @@ async fn a_configuration_that_makes_no_sense_is_refused_with_its_field() {
 }
 
 #[tokio::test]
+#[ignore = "core bug: FogConfig::check lets through what panics or can never be true"]
+async fn more_that_makes_no_sense_is_refused_with_its_field() {
+    let mut vast = FogConfig { event_capacity: usize::MAX, ..FogConfig::default() };
+    assert_eq!(vast.check().unwrap_err().field(), Some("event_capacity"));
+    vast = FogConfig::default();
+    vast.liveness.suspect_after = vast.liveness.offline_after * 2;
+    assert_eq!(vast.check().unwrap_err().field(), Some("liveness"));
+    vast = FogConfig::default();
+    vast.placement.headroom = f64::NAN;
+    assert_eq!(vast.check().unwrap_err().field(), Some("placement"));
+    vast = FogConfig::default();
+    vast.power.min_battery = f64::NAN;
+    assert_eq!(vast.check().unwrap_err().field(), Some("power"));
+}
+
+#[tokio::test]
 async fn a_url_of_no_store_is_refused_without_its_password() {
     for url in [
         "nonsense:",
@@ -744,7 +886,7 @@ async fn simulate(seed: u64) -> History {
         }
         let index = |id| ids.iter().position(|known| *known == id).unwrap();
         for (number, node) in nodes.iter().enumerate() {
-            if mishaps && dice.random_bool(0.02) {
+            if mishaps && dice.random_bool(0.05) {
                 silent_until[number] = steps + dice.random_range(1..40);
             }
             if mishaps && silent_until[number] > steps {
@@ -757,13 +899,13 @@ async fn simulate(seed: u64) -> History {
             }
             let mut kept = Vec::new();
             for (holder, assignment) in held.drain(..) {
-                let fate = if mishaps { dice.random_range(0..100) } else { 20 };
-                if holder != number || fate < 10 {
+                let fate = if mishaps { dice.random_range(0..100) } else { 60 };
+                if holder != number || fate < 50 {
                     kept.push((holder, assignment));
                     continue;
                 }
                 let report = match fate {
-                    10..20 => failure(&assignment),
+                    50..60 => failure(&assignment),
                     _ => success(&assignment, node),
                 };
                 let times = if fate > 90 { 2 } else { 1 };

@@ -462,10 +462,11 @@ impl Shared {
         Ok(may.sample(&mut *dice, self.config.max_rivals).map(|record| (*record).clone()).collect())
     }
 
-    /// A snapshot of the registry, at most half a beat old: good enough to weigh rivals by.
+    /// A snapshot of the registry that is a moment old: good enough to weigh rivals by.
     async fn known_nodes(&self) -> Result<Arc<Vec<NodeRecord>>> {
         let now = self.clock.elapsed();
-        let fresh = self.config.heartbeat_every / 2;
+        // Half a second, so that who has just registered elsewhere is soon weighed, too.
+        let fresh = (self.config.heartbeat_every / 2).min(Duration::from_millis(500));
         let cached = self.rivals.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, nodes)) = cached
             && now.saturating_sub(at) < fresh

@@ -17,12 +17,12 @@ use fogcore::{Fog, FogConfig};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for what must happen soon.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this should have happened by now")
 }
 
 /// Waits, politely, until it is so.
-pub async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     soon(async {
         while !condition() {
             tokio::task::yield_now().await;
@@ -32,7 +32,7 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
 }
 
 /// One of each store that this build has; the folder lives as long as the guard.
-pub async fn both_stores() -> (Vec<(&'static str, Stores)>, tempfile::TempDir) {
+pub(crate) async fn both_stores() -> (Vec<(&'static str, Stores)>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("fog.db").display());
     let stores = vec![
@@ -42,20 +42,20 @@ pub async fn both_stores() -> (Vec<(&'static str, Stores)>, tempfile::TempDir) {
     (stores, folder)
 }
 
-pub fn fog(text: &str) -> Amount {
+pub(crate) fn fog(text: &str) -> Amount {
     Asset::FOG.parse(text).unwrap()
 }
 
-pub fn account_id(name: &str) -> AccountId {
+pub(crate) fn account_id(name: &str) -> AccountId {
     name.parse().unwrap()
 }
 
-pub fn node_id(name: &str) -> NodeId {
+pub(crate) fn node_id(name: &str) -> NodeId {
     name.parse().unwrap()
 }
 
 /// A node of `bob` that serves `work` for 0.01 FOG a task.
-pub fn node(name: &str, slots: u32) -> Node {
+pub(crate) fn node(name: &str, slots: u32) -> Node {
     let mut node = Node::new(node_id(name));
     node.owner = Some(account_id("bob"));
     node.slots = slots;
@@ -64,17 +64,17 @@ pub fn node(name: &str, slots: u32) -> Node {
     node
 }
 
-pub fn spec() -> TaskSpec {
+pub(crate) fn spec() -> TaskSpec {
     TaskSpec::new("work".parse().unwrap())
 }
 
 /// A task that `alice` pays with at most 0.1 FOG.
-pub fn paid() -> TaskSpec {
+pub(crate) fn paid() -> TaskSpec {
     spec().paid_by(account_id("alice"), fog("0.1"))
 }
 
 /// Times short enough for a test and long enough for a busy machine.
-pub fn quick() -> FogConfig {
+pub(crate) fn quick() -> FogConfig {
     FogConfig {
         maintain_every: Duration::from_millis(5),
         idle_poll: Duration::from_millis(5),
@@ -84,36 +84,36 @@ pub fn quick() -> FogConfig {
 }
 
 /// A fog without loops on a clock that stands still.
-pub fn still() -> (FogBuilder, Arc<ManualClock>) {
+pub(crate) fn still() -> (FogBuilder, Arc<ManualClock>) {
     let start: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
     let clock = Arc::new(ManualClock::at(start));
     (Fog::builder().clock(clock.clone()).seed(1).without_loops(), clock)
 }
 
 /// What `account` can spend, and what of it is reserved.
-pub async fn funds(fog: &Fog, account: &str) -> (Amount, Amount) {
+pub(crate) async fn funds(fog: &Fog, account: &str) -> (Amount, Amount) {
     let account = fog.ledger().account(&account_id(account)).await.unwrap().unwrap();
     (account.available(), account.debits_pending)
 }
 
-pub async fn is_balanced(fog: &Fog) -> bool {
+pub(crate) async fn is_balanced(fog: &Fog) -> bool {
     fog.ledger().trial_balance().await.unwrap().is_balanced()
 }
 
-pub fn claim(assignment: &Assignment) -> Claim {
+pub(crate) fn claim(assignment: &Assignment) -> Claim {
     let lease = assignment.task.lease.as_ref().unwrap();
     Claim { task: assignment.task.id, node: lease.node.clone(), fence: lease.fence }
 }
 
 /// A report of success, priced as `node` asks.
-pub fn success(assignment: &Assignment, node: &Node) -> Completion {
+pub(crate) fn success(assignment: &Assignment, node: &Node) -> Completion {
     let usage = Usage { busy: Duration::from_millis(10), bytes_moved: 0 };
     let reward = settlement::reward(node, &assignment.task.spec, &usage);
     let outcome = Outcome::Succeeded { result: "done".into(), reward };
     Completion { claim: claim(assignment), outcome, usage }
 }
 
-pub fn failure(assignment: &Assignment) -> Completion {
+pub(crate) fn failure(assignment: &Assignment) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".to_owned(), permanent: false };
     Completion { claim: claim(assignment), outcome, usage: Usage::default() }
 }

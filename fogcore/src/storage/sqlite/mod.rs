@@ -120,6 +120,8 @@ fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions
         .pragma("temp_store", "MEMORY")
         // 32 MiB: pages that change often are copied back once for many commits.
         .pragma("wal_autocheckpoint", "8192")
+        // A whole batch: SQLite's thread need not wait for its rows to be fetched.
+        .row_buffer_size(2 * crate::scheduler::MAX_BATCH)
         .disable_statement_logging();
     match options.max_pages {
         Some(pages) => connect.pragma("max_page_count", pages.to_string()),
