@@ -1,4 +1,5 @@
 //! Every store keeps every promise.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod memory {
     use fogcore::storage::{self, Stores};

@@ -428,7 +428,6 @@ async fn wins_its_task_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "core bug: Core::begin forgets the first attempt, which is never cancelled"]
 async fn a_worker_that_won_its_own_lost_task_again_can_still_be_stopped() {
     let (fog, clock, worker, task) = wins_its_task_again(CancellationToken::new()).await;
     let stopped = CancellationToken::new();
@@ -453,7 +452,6 @@ async fn a_worker_that_won_its_own_lost_task_again_can_still_be_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "core bug: Core::report removes the lease of the next attempt, whatever its fence"]
 async fn the_end_of_a_lost_attempt_does_not_stop_the_renewals_of_the_next_one() {
     let gate = CancellationToken::new();
     let (fog, clock, _worker, task) = wins_its_task_again(gate.clone()).await;
@@ -704,7 +702,6 @@ async fn the_loops_do_what_maintain_does_when_their_time_has_come() {
 }
 
 #[tokio::test]
-#[ignore = "core bug: Fog::renew publishes progress before the store accepted the claim"]
 async fn a_refused_renewal_tells_no_progress() {
     let (builder, clock) = still();
     let fog = builder.open().await.unwrap();
@@ -797,7 +794,6 @@ async fn a_configuration_that_makes_no_sense_is_refused_with_its_field() {
 }
 
 #[tokio::test]
-#[ignore = "core bug: FogConfig::check lets through what panics or can never be true"]
 async fn more_that_makes_no_sense_is_refused_with_its_field() {
     let mut vast = FogConfig { event_capacity: usize::MAX, ..FogConfig::default() };
     assert_eq!(vast.check().unwrap_err().field(), Some("event_capacity"));

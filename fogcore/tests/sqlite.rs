@@ -577,3 +577,12 @@ async fn a_task_spec_comes_back_from_the_disk_as_it_was() {
     let (_store, fog) = open(&path).await;
     assert_eq!(fog.task(before.id).await.unwrap(), before);
 }
+
+#[test]
+fn a_fog_can_be_opened_in_a_spawned_task() {
+    fn spawnable<T: Send>(_: T) {}
+    spawnable(SqliteStore::open("never", SqliteOptions::default()));
+    spawnable(fogcore::storage::open("sqlite:never"));
+    spawnable(Fog::open("sqlite:never"));
+    spawnable(Fog::builder().open());
+}

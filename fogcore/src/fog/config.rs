@@ -81,6 +81,25 @@ impl FogConfig {
                 return Err(Error::invalid(field, range));
             }
         }
+        if !(1..=1 << 20).contains(&self.event_capacity) {
+            return Err(Error::invalid("event_capacity", "must be between 1 and 1048576"));
+        }
+        if self.max_rivals > 256 {
+            return Err(Error::invalid("max_rivals", "at most 256 are allowed"));
+        }
+        if self.liveness.suspect_after > self.liveness.offline_after {
+            let order = "a node cannot become suspect after it is offline";
+            return Err(Error::invalid("liveness", order));
+        }
+        let p = &self.placement;
+        let weights = [p.quality, p.headroom, p.energy, p.price, p.tolerance];
+        if !weights.iter().all(|weight| (0.0..=1.0).contains(weight)) {
+            return Err(Error::invalid("placement", "every weight must be between 0 and 1"));
+        }
+        let power = [self.power.min_battery, self.power.start_below, self.power.stop_at];
+        if !power.iter().all(|limit| limit.is_finite()) {
+            return Err(Error::invalid("power", "every limit must be a finite number"));
+        }
         Ok(())
     }
 }

@@ -378,13 +378,13 @@ impl Fog {
             .into_iter()
             .map(|(claim, progress)| Renewal { claim, expires_at, progress })
             .collect();
-        for renewal in &renewals {
-            if let Some(progress) = &renewal.progress {
-                let (task, done) = (renewal.claim.task, progress.done);
-                shared.events.publish(Event::TaskProgressed { task, done });
-            }
+        let news: Vec<_> = renewals.iter().map(|renewal| renewal.progress.is_some()).collect();
+        let answers = shared.stores.tasks.renew(renewals, now).await?;
+        for task in answers.iter().zip(news).filter(|(_, news)| *news).flat_map(|(a, _)| a) {
+            let done = task.progress.as_ref().map_or(0.0, |progress| progress.done);
+            shared.events.publish(Event::TaskProgressed { task: task.id, done });
         }
-        shared.stores.tasks.renew(renewals, now).await
+        Ok(answers)
     }
 
     /// Ends attempts, and settles their money in the same step.

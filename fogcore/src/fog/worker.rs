@@ -129,14 +129,14 @@ struct Core {
     executors: BTreeMap<TaskKind, Arc<dyn Executor>>,
     vitals: Vitals,
     slots: Arc<Semaphore>,
-    held: Mutex<HashMap<TaskId, Held>>,
+    /// By task and fence: a task that was lost may be won again while its first attempt ends.
+    held: Mutex<HashMap<(TaskId, u64), Held>>,
     jobs: TaskTracker,
     stopping: CancellationToken,
 }
 
 /// A lease that the worker holds.
 struct Held {
-    fence: u64,
     renewed: std::time::Duration,
     progress: watch::Receiver<Option<Progress>>,
     cancelled: CancellationToken,
@@ -210,13 +210,8 @@ impl Core {
         let (sender, progress) = watch::channel(None);
         let cancelled = CancellationToken::new();
         let clock = self.fog.shared.clock.clone();
-        let held = Held {
-            fence: assignment.task.fence,
-            renewed: clock.elapsed(),
-            progress,
-            cancelled: cancelled.clone(),
-        };
-        self.lock().insert(assignment.task.id, held);
+        let held = Held { renewed: clock.elapsed(), progress, cancelled: cancelled.clone() };
+        self.lock().insert((assignment.task.id, assignment.task.fence), held);
         let executor = self.executors.get(&assignment.task.spec.kind).cloned();
         let node = self.node.clone();
         self.jobs.spawn(async move {
@@ -259,7 +254,8 @@ impl Core {
             }
             let mut held = self.lock();
             for report in batch.drain(..) {
-                held.remove(&report.ended.claim().task);
+                let claim = report.ended.claim();
+                held.remove(&(claim.task, claim.fence));
             }
         }
     }
@@ -297,11 +293,11 @@ impl Core {
             }
             let now = clock.elapsed();
             let mut due = Vec::new();
-            for (task, held) in self.lock().iter_mut() {
+            for ((task, fence), held) in self.lock().iter_mut() {
                 let news = held.progress.has_changed().unwrap_or(false);
                 let progress = if news { held.progress.borrow_and_update().clone() } else { None };
                 if news || now.saturating_sub(held.renewed) >= third {
-                    let (task, fence, node) = (*task, held.fence, self.node.id.clone());
+                    let (task, fence, node) = (*task, *fence, self.node.id.clone());
                     due.push((Claim { task, node, fence }, progress));
                 }
             }
@@ -312,12 +308,12 @@ impl Core {
     }
 
     async fn renew_some(&self, due: Vec<(Claim, Option<Progress>)>, now: std::time::Duration) {
-        let tasks: Vec<_> = due.iter().map(|(claim, _)| claim.task).collect();
+        let leases: Vec<_> = due.iter().map(|(claim, _)| (claim.task, claim.fence)).collect();
         match self.fog.renew(due).await {
             Ok(answers) => {
                 let mut held = self.lock();
-                for (task, answer) in tasks.into_iter().zip(answers) {
-                    let Some(held) = held.get_mut(&task) else {
+                for (lease, answer) in leases.into_iter().zip(answers) {
+                    let Some(held) = held.get_mut(&lease) else {
                         continue;
                     };
                     match answer {
@@ -326,7 +322,9 @@ impl Core {
                             tracing::info!(%error, "a lease is lost, its work is dropped");
                             held.cancelled.cancel();
                         }
-                        Err(error) => tracing::warn!(%error, %task, "a renewal was refused"),
+                        Err(error) => {
+                            tracing::warn!(%error, task = %lease.0, "a renewal was refused");
+                        }
                     }
                 }
             }
@@ -352,7 +350,7 @@ impl Core {
         self.fog.beat(&self.node.id, beat).await.map(drop)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(TaskId, u64), Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

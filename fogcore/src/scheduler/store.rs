@@ -188,7 +188,7 @@ pub trait TaskStore: Send + Sync {
 
     /// Ends attempts: with success, the result is kept, the price goes from the hold to the
     /// reward's account and the rest is freed, all at once. A stale claim is a Conflict and pays
-    /// nothing; the same claim again gives the task as it is.
+    /// nothing; a success that is reported again gives the task as it is.
     async fn complete(
         &self,
         completions: Vec<Completion>,

@@ -144,7 +144,7 @@ async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
         }
     };
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.or_store_error()?;
-    MIGRATIONS.run(&mut *transaction).await.map_err(|error| match error {
+    MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error)
         | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
             Error::from(error::StoreError(error))
