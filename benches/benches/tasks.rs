@@ -152,6 +152,8 @@ fn queued(criterion: &mut Criterion) {
                     }
                 });
                 bencher.to_async(&runtime).iter_custom(async |rounds| {
+                    // A node that was silent while the backlog grew would get no work.
+                    fog.register(node.clone()).await.unwrap();
                     let begun = now();
                     for _ in 0..rounds {
                         hundred(&fog, &node).await;
