@@ -62,6 +62,21 @@ pub enum Purpose {
     TaskRelease,
 }
 
+impl Purpose {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mint => "mint",
+            Self::Transfer => "transfer",
+            Self::TaskHold => "task_hold",
+            Self::TaskSettle => "task_settle",
+            Self::TaskReward => "task_reward",
+            Self::TaskRelease => "task_release",
+        }
+    }
+}
+
 /// A transfer, as a client asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
@@ -166,6 +181,18 @@ pub enum HoldState {
     Posted,
     /// Freed.
     Voided,
+}
+
+impl HoldState {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Posted => "posted",
+            Self::Voided => "voided",
+        }
+    }
 }
 
 /// A transfer in the ledger.

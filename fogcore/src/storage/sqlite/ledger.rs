@@ -5,12 +5,13 @@ use futures::TryStreamExt;
 
 use super::SqliteStore;
 use super::error::{OrStoreError, StoreError};
+use super::request::Wanted;
 use super::rows::{self, id_bytes, integer};
-use super::working_set::{Loaded, Money};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{Account, LedgerStore, MAX_BATCH, Posted, Transfer, TrialBalance};
 use crate::registry::page_limit;
+use crate::scheduler::WorkingSet;
 use crate::storage::check_batch;
 use crate::time::Timestamp;
 
@@ -22,21 +23,12 @@ impl LedgerStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Account>>> {
         check_batch(accounts.len(), MAX_BATCH)?;
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let mut money = Money::default();
-                    money.accounts.extend(accounts.iter().map(|account| account.id.clone()));
-                    let mut loaded = Loaded::default();
-                    loaded.money(connection, money).await?;
-                    let book = &mut loaded.set.book;
-                    let answers =
-                        accounts.into_iter().map(|a| Ok(book.open(a, now)?.clone())).collect();
-                    loaded.save(connection, now).await?;
-                    Ok(answers)
-                })
-            })
-            .await
+        let wanted = Wanted::accounts(accounts.iter().map(|account| account.id.clone()), now);
+        let open = move |set: &mut WorkingSet| {
+            let each = accounts.iter().cloned();
+            each.map(|account| Ok(set.book.open(account, now)?.clone())).collect()
+        };
+        self.writer.decide(wanted, open).await
     }
 
     async fn transfer(
@@ -45,25 +37,11 @@ impl LedgerStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Posted>>> {
         check_batch(transfers.len(), MAX_BATCH)?;
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let mut money = Money::default();
-                    for transfer in &transfers {
-                        money.transfers.push(transfer.id);
-                        money.transfers.extend(transfer.ends_hold());
-                        money.accounts.extend(transfer.accounts().into_iter().flatten().cloned());
-                    }
-                    let mut loaded = Loaded::default();
-                    loaded.money(connection, money).await?;
-                    let book = &mut loaded.set.book;
-                    let answers =
-                        transfers.iter().map(|t| Ok(book.apply(t, now)?.clone())).collect();
-                    loaded.save(connection, now).await?;
-                    Ok(answers)
-                })
-            })
-            .await
+        let wanted = Wanted::transfers(&transfers, now);
+        let apply = move |set: &mut WorkingSet| {
+            transfers.iter().map(|one| Ok(set.book.apply(one, now)?.clone())).collect()
+        };
+        self.writer.decide(wanted, apply).await
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>> {

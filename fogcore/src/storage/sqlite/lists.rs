@@ -36,24 +36,22 @@ pub(super) fn integers(items: &[i64]) -> Result<String> {
 }
 
 /// A statement over many rows: `head`, a tuple of `columns` values for each row, `tail`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct RowsStatement {
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
     pub(super) head: &'static str,
     pub(super) columns: usize,
     pub(super) tail: &'static str,
 }
 
 /// The values of the rows of one statement, bound one after another.
+#[derive(Default)]
 pub(super) struct Values {
     arguments: SqliteArguments,
     failed: Option<sqlx::error::BoxDynError>,
 }
 
 impl Values {
-    pub(super) fn push_bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(
-        &mut self,
-        value: T,
-    ) -> &mut Self {
+    pub(super) fn push<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
         if let Err(error) = self.arguments.add(value) {
             self.failed.get_or_insert(error);
         }
@@ -61,45 +59,67 @@ impl Values {
     }
 }
 
-/// Rows per statement, largest first. A statement for many rows saves trips to SQLite's thread;
-/// few different ones stay prepared, because preparing costs as much as running.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
-
-/// Runs the statement over all items.
-pub(super) async fn write_rows<T>(
-    connection: &mut SqliteConnection,
-    statement: RowsStatement,
-    items: Vec<T>,
-    mut bind: impl FnMut(&mut Values, T) -> Result<()>,
-) -> Result<()> {
-    let mut left = items.len();
-    let mut items = items.into_iter();
-    while left > 0 {
-        let rows = CHUNKS.into_iter().find(|rows| *rows <= left).unwrap_or(1);
-        let mut values = Values { arguments: SqliteArguments::default(), failed: None };
-        for item in items.by_ref().take(rows) {
-            bind(&mut values, item)?;
-        }
-        if let Some(error) = values.failed {
-            return Err(Error::new(ErrorKind::Internal, error));
-        }
-        sqlx::query_with(AssertSqlSafe(text_of(statement, rows)), values.arguments)
-            .execute(&mut *connection)
-            .await
-            .or_store_error()?;
-        left -= rows;
-    }
-    Ok(())
+/// A statement with its values, ready to run.
+pub(super) struct Batch {
+    sql: Arc<str>,
+    arguments: SqliteArguments,
 }
 
-/// The text of the statement over so many rows, made once: it consists of constants.
-fn text_of(statement: RowsStatement, rows: usize) -> Arc<str> {
-    static TEXTS: Mutex<BTreeMap<(&'static str, usize), Arc<str>>> = Mutex::new(BTreeMap::new());
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = texts.entry((statement.head, rows)).or_insert_with(|| {
-        let tuple = format!("({})", vec!["?"; statement.columns].join(", "));
-        let tuples = vec![tuple.as_str(); rows].join(", ");
-        format!("{} VALUES {tuples} {}", statement.head, statement.tail).into()
-    });
-    text.clone()
+/// The most rows in one statement; the others have half as many, and half of that, down to one.
+/// A statement for many rows saves trips to SQLite's thread; few different ones stay prepared,
+/// because preparing costs as much as running.
+const MOST_ROWS: usize = 128;
+
+impl Rows {
+    /// The statements over all items, each built when it is taken.
+    pub(super) fn batches<T>(
+        self,
+        items: Vec<T>,
+        mut bind: impl FnMut(&mut Values, T) -> Result<()>,
+    ) -> impl Iterator<Item = Result<Batch>> {
+        let mut items = items.into_iter();
+        std::iter::from_fn(move || {
+            let left = items.len().checked_ilog2()?;
+            let rows = MOST_ROWS.min(1 << left);
+            let mut values = Values::default();
+            for item in items.by_ref().take(rows) {
+                if let Err(error) = bind(&mut values, item) {
+                    return Some(Err(error));
+                }
+            }
+            Some(match values.failed {
+                Some(error) => Err(Error::new(ErrorKind::Internal, error)),
+                None => Ok(Batch { sql: self.text(rows), arguments: values.arguments }),
+            })
+        })
+    }
+
+    /// The text over so many rows, made once: it consists of constants.
+    fn text(self, rows: usize) -> Arc<str> {
+        static TEXTS: Mutex<BTreeMap<(&str, usize), Arc<str>>> = Mutex::new(BTreeMap::new());
+        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = texts.entry((self.head, rows)).or_insert_with(|| {
+            let tuple = format!("({})", vec!["?"; self.columns].join(", "));
+            let tuples = vec![tuple.as_str(); rows].join(", ");
+            format!("{} VALUES {tuples} {}", self.head, self.tail).into()
+        });
+        text.clone()
+    }
+}
+
+/// Runs the statements in their order; while SQLite's thread runs one, the next one is built.
+pub(super) async fn write_all(
+    connection: &mut SqliteConnection,
+    mut batches: impl Iterator<Item = Result<Batch>>,
+) -> Result<()> {
+    let mut next = batches.next();
+    while let Some(batch) = next {
+        let Batch { sql, arguments } = batch?;
+        let running = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection);
+        // Polled in this order: the statement is on its way before the next one is thought of.
+        let (done, following) = futures::join!(running, async { batches.next() });
+        done.or_store_error()?;
+        next = following;
+    }
+    Ok(())
 }

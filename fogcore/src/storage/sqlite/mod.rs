@@ -18,13 +18,16 @@
 //! ```
 
 mod error;
+mod group;
 mod ledger;
 mod lists;
+mod loaded;
 mod nodes;
+mod request;
 mod rows;
+mod save;
 mod select;
 mod tasks;
-mod working_set;
 mod writer;
 
 use std::{path::Path, sync::atomic::AtomicBool, sync::atomic::AtomicI64, time::Duration};
@@ -76,7 +79,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// Whether the last look for work found none: then the next one begins without the lock.
     idle: AtomicBool,
-    /// The class of tasks after which the next look for work begins.
+    /// The class of tasks after which the next look of an idle fog begins.
     cursor: AtomicI64,
 }
 
@@ -122,6 +125,7 @@ fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions
         .pragma("wal_autocheckpoint", "8192")
         // A whole batch: SQLite's thread need not wait for its rows to be fetched.
         .row_buffer_size(2 * crate::scheduler::MAX_BATCH)
+        .statement_cache_capacity(256)
         .disable_statement_logging();
     match options.max_pages {
         Some(pages) => connect.pragma("max_page_count", pages.to_string()),

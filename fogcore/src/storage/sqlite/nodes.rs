@@ -45,7 +45,8 @@ impl NodeStore for SqliteStore {
     async fn register(&self, node: Node, now: Timestamp) -> Result<NodeRecord> {
         node.check()?;
         self.writer
-            .write(move |connection| {
+            .run(move |connection| {
+                let node = node.clone();
                 Box::pin(async move {
                     let record = match load(connection, &node.id).await? {
                         Some(existing) => existing.registered_again(node, now),
@@ -67,7 +68,8 @@ impl NodeStore for SqliteStore {
     ) -> Result<Beat> {
         let (node, policy) = (node.clone(), *policy);
         self.writer
-            .write(move |connection| {
+            .run(move |connection| {
+                let (node, heartbeat) = (node.clone(), heartbeat.clone());
                 Box::pin(async move {
                     let found = load(connection, &node).await?;
                     let mut record = found.ok_or_else(|| crate::storage::no_node(&node))?;
@@ -130,7 +132,8 @@ impl NodeStore for SqliteStore {
     async fn remove_node(&self, node: &NodeId) -> Result<bool> {
         let node = node.clone();
         self.writer
-            .write(move |connection| {
+            .run(move |connection| {
+                let node = node.clone();
                 Box::pin(async move {
                     let done = sqlx::query("DELETE FROM nodes WHERE id = ?")
                         .bind(node.as_str())

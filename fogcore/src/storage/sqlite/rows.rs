@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::error::{OrStoreError, StoreError};
 use crate::amount::{Amount, Asset};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{AccountId, TransferId};
+use crate::id::{AccountId, NodeId, TransferId};
 use crate::ledger::{Account, HoldState, Posted, Transfer, TransferKind};
-use crate::scheduler::Task;
+use crate::scheduler::{Tally, Task};
 use crate::time::Timestamp;
 
 /// Reads a column, or says that it holds what it should not.
@@ -136,4 +136,17 @@ pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
 /// Reads a row of `tasks`: of its columns, only `task`.
 pub(super) fn task(row: &SqliteRow) -> Result<Task> {
     json(row, "task")
+}
+
+/// Reads a row of `tallies`.
+pub(super) fn tally(row: &SqliteRow) -> Result<(NodeId, Tally)> {
+    let tally = Tally {
+        succeeded: count(row, "succeeded")?,
+        failed: count(row, "failed")?,
+        lost: count(row, "lost")?,
+        released: count(row, "released")?,
+        busy: std::time::Duration::from_micros(count(row, "busy_micros")?),
+        earned: amount(row, "earned")?,
+    };
+    Ok((parsed(row, "node")?, tally))
 }

@@ -1,30 +1,126 @@
-//! Finding work for a node, at a cost that does not grow with the queue.
+//! Finding work for nodes, at a cost that does not grow with the queue.
 //!
 //! The queue is ordered by class first: one hop of the index finds the head of each class, and a
 //! class whose head the node cannot run is skipped as a whole, however many tasks wait in it.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeSet, HashMap};
 
+use bytes::Bytes;
+use futures::TryStreamExt;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::error::OrStoreError;
-use super::lists::texts;
+use super::lists::{integers, texts};
+use super::loaded::Loaded;
+use super::request::Lease;
 use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::NodeId;
-use crate::scheduler::{Candidate, LeaseRequest, Load};
+use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
 
 /// How many classes one look goes through; the next one goes on where it ended.
 const MAX_CLASSES: usize = 256;
 
-/// The classes of ready tasks that the asker could run if it were empty.
-pub(super) async fn fitting_classes(
+/// Grants each asker what it should have of what is ready, and writes that.
+pub(super) async fn grant(
+    connection: &mut SqliteConnection,
+    loaded: &mut Loaded,
+    cursor: &mut i64,
+    leases: &mut [&mut Lease],
+) -> Result<()> {
+    let heads = class_heads(connection, cursor).await?;
+    if heads.is_empty() {
+        leases.iter_mut().for_each(|lease| lease.answer.keep(Vec::new()));
+        return Ok(());
+    }
+    let mut loads = loads(connection, leases).await?;
+    let (mut granted, mut latest) = (0, None);
+    for lease in leases {
+        let classes = fitting(&heads, &lease.request.asker);
+        let assignments = assign(connection, loaded, &loads, lease, &classes, granted).await?;
+        // Not written yet, so the next look at the database does not show it.
+        granted += assignments.len();
+        latest = latest.max(Some(lease.now));
+        let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
+        for given in &assignments {
+            *load = load.plus(&given.task.spec.requirements);
+        }
+        lease.answer.keep(assignments);
+    }
+    match latest {
+        Some(now) => loaded.save(connection, now).await,
+        None => Ok(()),
+    }
+}
+
+/// Grants one asker what it should have of these classes; `granted` of the tasks that are ready
+/// in the database were granted before.
+async fn assign(
+    connection: &mut SqliteConnection,
+    loaded: &mut Loaded,
+    loads: &HashMap<NodeId, Load>,
+    lease: &Lease,
+    classes: &[i64],
+    granted: usize,
+) -> Result<Vec<Assignment>> {
+    let mut assignments = Vec::new();
+    if classes.is_empty() {
+        return Ok(assignments);
+    }
+    let (request, now) = (&lease.request, lease.now);
+    let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
+    let mut matcher = Matcher::new(asker, rivals, loads, request.policy, now);
+    let mut heads = sqlx::query(HEADS)
+        .bind(integers(classes)?)
+        .bind(integer(request.limit + granted))
+        .fetch(connection);
+    while let Some(row) = heads.try_next().await.or_store_error()? {
+        let id = loaded.take_in(&row)?;
+        let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
+            continue;
+        };
+        match matcher.offer(task) {
+            Offer::Taken(explanation) => {
+                let expires_at = now.saturating_add(request.duration);
+                let task = loaded.set.lease(id, *explanation, now, expires_at)?;
+                let payload: Option<&[u8]> = get(&row, "payload")?;
+                let payload = Bytes::copy_from_slice(payload.unwrap_or_default());
+                assignments.push(Assignment { task, payload });
+            }
+            Offer::Unfit => {}
+            Offer::Enough => break,
+        }
+        if assignments.len() == request.limit {
+            break;
+        }
+    }
+    Ok(assignments)
+}
+
+/// Whether there may be work for the asker.
+pub(super) async fn is_there_work(
     connection: &mut SqliteConnection,
     asker: &Candidate,
-    cursor: &AtomicI64,
-) -> Result<Vec<i64>> {
+    cursor: &mut i64,
+) -> Result<bool> {
+    let heads = class_heads(connection, cursor).await?;
+    Ok(!fitting(&heads, asker).is_empty())
+}
+
+/// The classes of these that the asker could run if it were empty.
+fn fitting(heads: &[(i64, Task)], asker: &Candidate) -> Vec<i64> {
+    let fits = heads
+        .iter()
+        .filter(|(_, head)| asker.never(&head.spec.kind, &head.spec.requirements).is_none());
+    fits.map(|(class, _)| *class).collect()
+}
+
+/// The next classes of ready tasks, each with a task of it.
+async fn class_heads(
+    connection: &mut SqliteConnection,
+    cursor: &mut i64,
+) -> Result<Vec<(i64, Task)>> {
     let rows = sqlx::query(
         "WITH RECURSIVE classes (class) AS (
              SELECT min(class) FROM tasks WHERE state = 'queued' AND ready = 1 AND class > ?1
@@ -38,7 +134,7 @@ pub(super) async fn fitting_classes(
                         LIMIT 1) AS task
          FROM classes WHERE class IS NOT NULL",
     )
-    .bind(cursor.load(Ordering::Relaxed))
+    .bind(*cursor)
     .bind(integer(MAX_CLASSES))
     .fetch_all(connection)
     .await
@@ -48,39 +144,34 @@ pub(super) async fn fitting_classes(
         _ => None,
     };
     // Classes are hashes, so a start at the least number skips nobody twice in a row.
-    cursor.store(last.unwrap_or(i64::MIN), Ordering::Relaxed);
-    let mut fitting = Vec::new();
-    for row in rows {
-        let head = rows::task(&row)?;
-        if asker.never(&head.spec.kind, &head.spec.requirements).is_none() {
-            fitting.push(get(&row, "class")?);
-        }
-    }
-    Ok(fitting)
+    *cursor = last.unwrap_or(i64::MIN);
+    rows.iter().map(|row| Ok((get(row, "class")?, rows::task(row)?))).collect()
 }
 
 /// The best ready tasks of these classes: a query that takes a list of classes and, twice, how
 /// many tasks are wanted.
-pub(super) const HEADS: &str = "SELECT t.seq, t.task, p.payload FROM json_each(?1) c
+const HEADS: &str = "SELECT t.seq, t.id, t.task, p.payload FROM json_each(?1) c
      CROSS JOIN tasks t LEFT JOIN payloads p ON p.seq = t.seq
      WHERE t.seq IN (SELECT seq FROM tasks
                      WHERE state = 'queued' AND ready = 1 AND class = c.value
                      ORDER BY priority DESC, seq LIMIT ?2)
      ORDER BY t.priority DESC, t.seq LIMIT ?2";
 
-/// What the leased tasks of the asker and its rivals take of them.
-pub(super) async fn loads(
+/// What the leased tasks of the askers and their rivals take of them.
+async fn loads(
     connection: &mut SqliteConnection,
-    request: &LeaseRequest,
+    leases: &[&mut Lease],
 ) -> Result<HashMap<NodeId, Load>> {
-    let nodes = std::iter::once(&request.asker).chain(&request.rivals);
+    let requests = leases.iter().map(|lease| &lease.request);
+    let candidates = requests.flat_map(|ask| std::iter::once(&ask.asker).chain(&ask.rivals));
+    let nodes: BTreeSet<_> = candidates.map(|candidate| candidate.node.id.as_str()).collect();
     let rows = sqlx::query(
         "SELECT node, count(*) AS tasks, sum(cpu_cores) AS cpu_cores,
          sum(memory_mib) AS memory_mib, sum(storage_mib) AS storage_mib, sum(gpus) AS gpus
          FROM tasks WHERE state = 'leased' AND node IN (SELECT value FROM json_each(?))
          GROUP BY node",
     )
-    .bind(texts(nodes.map(|candidate| candidate.node.id.as_str()))?)
+    .bind(texts(nodes)?)
     .fetch_all(connection)
     .await
     .or_store_error()?;

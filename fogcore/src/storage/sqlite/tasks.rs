@@ -1,72 +1,30 @@
 //! Tasks in SQLite.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
 use super::error::OrStoreError;
-use super::lists::integers;
+use super::request::Wanted;
 use super::rows::{self, count, get, id, id_bytes, integer, json};
-use super::select::{HEADS, fitting_classes, loads};
-use super::working_set::{Loaded, tally};
+use super::select::is_there_work;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Explanation, LeaseRequest, MAX_BATCH, Matcher, NewTask, Offer,
-    Outcome, Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState,
-    TaskStore, WorkingSet,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
+    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
+    WorkingSet,
 };
 use crate::storage::check_batch;
 use crate::time::Timestamp;
 
-/// Grants what the request's asker should have of what is ready.
-async fn grant(
-    connection: &mut SqliteConnection,
-    request: LeaseRequest,
-    cursor: i64,
-    now: Timestamp,
-) -> Result<(Vec<Assignment>, i64)> {
-    let cursor = AtomicI64::new(cursor);
-    let classes = fitting_classes(connection, &request.asker, &cursor).await?;
-    let cursor = cursor.into_inner();
-    if classes.is_empty() {
-        return Ok((Vec::new(), cursor));
-    }
-    let loads = loads(connection, &request).await?;
-    let LeaseRequest { asker, rivals, policy, limit, duration } = request;
-    let mut matcher = Matcher::new(asker, rivals, &loads, policy, now);
-    let mut loaded = Loaded::default();
-    let mut assignments = Vec::new();
-    let classes = integers(&classes)?;
-    let mut heads = sqlx::query(HEADS).bind(classes).bind(integer(limit)).fetch(&mut *connection);
-    while let Some(row) = heads.try_next().await.or_store_error()? {
-        let task = loaded.take_in(&row)?;
-        match matcher.offer(&task) {
-            Offer::Taken(explanation) => {
-                let expires_at = now.saturating_add(duration);
-                let task = loaded.set.lease(task.id, *explanation, now, expires_at)?;
-                let payload: Option<&[u8]> = get(&row, "payload")?;
-                let payload = Bytes::copy_from_slice(payload.unwrap_or_default());
-                assignments.push(Assignment { task, payload });
-            }
-            Offer::Unfit => {}
-            Offer::Enough => break,
-        }
-    }
-    drop(heads);
-    loaded.save(connection, now).await?;
-    Ok((assignments, cursor))
-}
-
 impl SqliteStore {
-    /// Loads the tasks that the items are about, makes the call on each, and saves.
+    /// Makes the call on each of the items, with the tasks that they are about.
     async fn each<T, R>(
         &self,
         items: Vec<T>,
@@ -76,26 +34,19 @@ impl SqliteStore {
         call: fn(&mut WorkingSet, T, Timestamp) -> Result<R>,
     ) -> Result<Vec<Result<R>>>
     where
-        T: Send + Sync + 'static,
-        R: Send + 'static,
+        T: Clone + Send + Sync + 'static,
+        R: Send + Sync + 'static,
     {
         check_batch(items.len(), MAX_BATCH)?;
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let ids: Vec<_> = items.iter().map(task).collect();
-                    let payees: Vec<_> = items.iter().filter_map(payee).cloned().collect();
-                    let mut loaded = Loaded::tasks(connection, ids, payees).await?;
-                    let answers =
-                        items.into_iter().map(|item| call(&mut loaded.set, item, now)).collect();
-                    loaded.save(connection, now).await?;
-                    Ok(answers)
-                })
-            })
-            .await
+        let payees = items.iter().filter_map(payee).cloned();
+        let wanted = Wanted::tasks(items.iter().map(task), payees, now);
+        let each = move |set: &mut WorkingSet| {
+            items.iter().map(|item| call(set, item.clone(), now)).collect()
+        };
+        self.writer.decide(wanted, each).await
     }
 
     async fn exists(&self, sql: &'static str, now: Timestamp) -> Result<bool> {
@@ -127,37 +78,25 @@ impl TaskStore for SqliteStore {
     async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
         check_batch(tasks.len(), MAX_BATCH)?;
         self.idle.store(false, Ordering::Relaxed);
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let mut loaded = Loaded::submissions(connection, &tasks).await?;
-                    let answers =
-                        tasks.into_iter().map(|task| loaded.set.submit(task, now)).collect();
-                    loaded.save(connection, now).await?;
-                    Ok(answers)
-                })
-            })
-            .await
+        let wanted = Wanted::submissions(&tasks, now);
+        let submit = move |set: &mut WorkingSet| {
+            tasks.iter().map(|task| set.submit(task.clone(), now)).collect()
+        };
+        self.writer.decide(wanted, submit).await
     }
 
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
         page_limit(request.limit)?;
-        let cursor = self.cursor.load(Ordering::Relaxed);
         // An idle fog polls; it must not take the lock from those who work.
         if self.idle.load(Ordering::Relaxed) {
             let mut reader = self.readers.acquire().await.or_store_error()?;
-            let cursor = AtomicI64::new(cursor);
-            let classes = fitting_classes(&mut reader, &request.asker, &cursor).await?;
-            if classes.is_empty() {
-                self.cursor.store(cursor.into_inner(), Ordering::Relaxed);
+            let mut cursor = self.cursor.load(Ordering::Relaxed);
+            if !is_there_work(&mut reader, &request.asker, &mut cursor).await? {
+                self.cursor.store(cursor, Ordering::Relaxed);
                 return Ok(Vec::new());
             }
         }
-        let (assignments, cursor) = self
-            .writer
-            .write(move |connection| Box::pin(grant(connection, request, cursor, now)))
-            .await?;
-        self.cursor.store(cursor, Ordering::Relaxed);
+        let assignments = self.writer.lease(request, now).await?;
         self.idle.store(assignments.is_empty(), Ordering::Relaxed);
         Ok(assignments)
     }
@@ -222,7 +161,7 @@ impl TaskStore for SqliteStore {
         }
         let promoted = self
             .writer
-            .write(move |connection| {
+            .run(move |connection| {
                 Box::pin(async move {
                     let done = sqlx::query(
                         "UPDATE tasks SET ready = 1 WHERE seq IN (
@@ -324,6 +263,6 @@ impl TaskStore for SqliteStore {
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
         let rows =
             sqlx::query("SELECT * FROM tallies").fetch_all(&self.readers).await.or_store_error()?;
-        rows.iter().map(tally).collect()
+        rows.iter().map(rows::tally).collect()
     }
 }

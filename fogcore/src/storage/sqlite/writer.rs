@@ -2,19 +2,26 @@
 
 use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::ConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::SqliteOptions;
-use super::error::{OrStoreError, StoreError};
-use crate::error::{Error, ErrorKind, Result};
+use super::error::OrStoreError;
+use super::group::Transactor;
+use super::request::{Answer, Decide, Lease, Request, Statements, Wanted, closed};
+use crate::error::Result;
+use crate::scheduler::{Assignment, LeaseRequest, WorkingSet};
+use crate::time::Timestamp;
 
 /// A handle on the writer task.
+///
+/// Each of its calls answers once what it did is on the disk. Who stops waiting stops nothing:
+/// once queued, a request is done as a whole.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Box<dyn Request>>,
+    queue: mpsc::Sender<Request>,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -27,24 +34,44 @@ impl Writer {
         let connection = connect.connect().await.or_store_error()?;
         let (queue, waiting) = mpsc::channel(options.queue.max(1));
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let group = options.group.max(1);
-        let worker = Worker { connect, connection: Some(connection), waiting, group };
-        tasks.spawn(worker.run(closing.clone()));
+        let transactor = Transactor::new(connect, connection);
+        tasks.spawn(run(waiting, transactor, options.group.max(1), closing.clone()));
         tasks.close();
         Ok(Self { queue, closing, tasks })
     }
 
-    /// Runs `work` in a transaction, and answers once that is on the disk. An error of `work`
-    /// undoes what it did and nothing else. Who stops waiting stops nothing: once queued, the
-    /// work is done as a whole.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
+    /// Loads what is wanted, lets `decide` change it, and writes what changed.
+    pub(super) async fn decide<T, F>(&self, wanted: Wanted, decide: F) -> Result<T>
     where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+        T: Send + Sync + 'static,
+        F: Fn(&mut WorkingSet) -> T + Send + Sync + 'static,
     {
-        let (sender, answer) = oneshot::channel();
-        let request = Pending { work: Some(work), result: Err(closed()), sender };
-        self.queue.send(Box::new(request)).await.map_err(|_| closed())?;
+        let (answer, receiver) = Answer::new();
+        self.ask(Request::Decide(Box::new(Decide { wanted, decide, answer })), receiver).await
+    }
+
+    /// Leases what the request's asker should have.
+    pub(super) async fn lease(
+        &self,
+        request: LeaseRequest,
+        now: Timestamp,
+    ) -> Result<Vec<Assignment>> {
+        let (answer, receiver) = Answer::new();
+        self.ask(Request::Lease(Lease { request, now, answer }), receiver).await
+    }
+
+    /// Runs statements on tables that no decision is about. Their error undoes them.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+    {
+        let (answer, receiver) = Answer::new();
+        self.ask(Request::Run(Box::new(Statements { work, answer })), receiver).await
+    }
+
+    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+        self.queue.send(request).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -61,108 +88,31 @@ impl Drop for Writer {
     }
 }
 
-fn closed() -> Error {
-    Error::new(ErrorKind::Unavailable, "the store is closed")
-}
-
-/// Something that wants to be written, and somebody who waits for it.
-trait Request: Send {
-    /// Does the work, and says whether it is to be kept.
-    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, Result<()>>;
-
-    /// Answers, once it is known whether the group was committed.
-    fn reply(self: Box<Self>, committed: Result<()>);
-}
-
-struct Pending<F, T> {
-    work: Option<F>,
-    result: Result<T>,
-    sender: oneshot::Sender<Result<T>>,
-}
-
-impl<F, T> Request for Pending<F, T>
-where
-    T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send,
-{
-    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            if let Some(work) = self.work.take() {
-                self.result = work(connection).await;
-            }
-            self.result.as_ref().map(|_| ()).map_err(Clone::clone)
-        })
-    }
-
-    fn reply(self: Box<Self>, committed: Result<()>) {
-        // An error here means that nobody waits any more, which is their choice.
-        let _ = self.sender.send(committed.and(self.result));
-    }
-}
-
-struct Worker {
-    connect: SqliteConnectOptions,
-    connection: Option<SqliteConnection>,
-    waiting: mpsc::Receiver<Box<dyn Request>>,
-    group: usize,
-}
-
-impl Worker {
-    async fn run(mut self, closing: CancellationToken) {
-        let mut group = Vec::new();
-        loop {
-            tokio::select! {
-                // What waits is done before the door closes.
-                biased;
-                taken = self.waiting.recv_many(&mut group, self.group) => {
-                    if taken == 0 {
-                        break;
-                    }
-                }
-                () = closing.cancelled(), if !self.waiting.is_closed() => {
-                    self.waiting.close();
-                    continue;
+async fn run(
+    mut waiting: mpsc::Receiver<Request>,
+    mut transactor: Transactor,
+    most: usize,
+    closing: CancellationToken,
+) {
+    let mut group = Vec::new();
+    loop {
+        tokio::select! {
+            // What waits is done before the door closes.
+            biased;
+            taken = waiting.recv_many(&mut group, most) => {
+                if taken == 0 {
+                    break;
                 }
             }
-            let committed = self.transact(&mut group).await;
-            if let Err(error) = &committed {
-                tracing::warn!(%error, requests = group.len(), "a group was not committed");
-            }
-            for request in group.drain(..) {
-                request.reply(committed.clone());
+            () = closing.cancelled(), if !waiting.is_closed() => {
+                waiting.close();
+                continue;
             }
         }
-        if let Some(connection) = self.connection
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "closing the database failed");
+        let outcomes = transactor.transact(&mut group).await;
+        for (request, outcome) in group.drain(..).zip(outcomes) {
+            request.reply(outcome);
         }
     }
-
-    /// Commits the group as one transaction; an error means that all of it is undone – or, if
-    /// the commit itself was cut off, that nobody knows: every request may be sent again.
-    async fn transact(&mut self, group: &mut [Box<dyn Request>]) -> Result<()> {
-        // Taken out, so that after an error nobody goes on with a connection in an odd state.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect.connect().await.or_store_error()?,
-        };
-        if let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
-            // Busy beyond all patience; nothing was begun, so the connection is as good as ever.
-            self.connection = Some(connection);
-            return Err(StoreError(error).into());
-        }
-        for request in group {
-            connection.execute("SAVEPOINT request").await.or_store_error()?;
-            if let Err(cause) = request.run(&mut connection).await {
-                let undone = connection.execute("ROLLBACK TO request").await;
-                // It fails if SQLite gave the whole transaction up, on a full disk for example.
-                undone.map_err(|_| cause)?;
-            }
-            connection.execute("RELEASE request").await.or_store_error()?;
-        }
-        connection.execute("COMMIT").await.or_store_error()?;
-        self.connection = Some(connection);
-        Ok(())
-    }
+    transactor.close().await;
 }

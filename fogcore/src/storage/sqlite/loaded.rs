@@ -1,0 +1,182 @@
+//! Loads into a [`WorkingSet`] what requests touch, and keeps it for the next ones.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::error::OrStoreError;
+use super::lists::{ids, texts};
+use super::request::Wanted;
+use super::rows::{self, get, id, to_json};
+use crate::error::Result;
+use crate::id::{AccountId, NodeId, TaskId, TransferId};
+use crate::scheduler::{Tally, WorkingSet};
+
+/// How many tasks, accounts and transfers may stay loaded: some ten MiB.
+const MOST_KEPT: usize = 32_768;
+
+/// A part of the file in memory: what stands in here is what stands there, until somebody else
+/// changes the file.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) set: WorkingSet,
+    /// Where the tasks stand in the order of submission.
+    pub(super) seqs: HashMap<TaskId, i64>,
+    /// The end of that order.
+    pub(super) last_seq: Option<i64>,
+    pub(super) tallies: BTreeMap<NodeId, Tally>,
+    /// Transfers that were looked for and were not there; unless the set has them by now.
+    absent: HashSet<TransferId>,
+    /// How much was asked for, and is loaded therefore.
+    kept: usize,
+}
+
+impl Loaded {
+    /// Loads what of this is not there yet: tasks, all that changing them can touch, and money.
+    pub(super) async fn load(
+        &mut self,
+        connection: &mut SqliteConnection,
+        mut wanted: Wanted,
+    ) -> Result<()> {
+        self.tasks(connection, &wanted).await?;
+        for id in std::mem::take(&mut wanted.tasks) {
+            if let Some(task) = self.set.task(id) {
+                wanted.money(id, &task.spec);
+            }
+        }
+        self.kept += wanted.transfers.len() + wanted.accounts.len();
+        self.transfers(connection, &mut wanted).await?;
+        self.accounts(connection, wanted.accounts).await
+    }
+
+    async fn tasks(&mut self, connection: &mut SqliteConnection, wanted: &Wanted) -> Result<()> {
+        let missing = wanted.tasks.iter().filter(|id| self.set.task(**id).is_none());
+        let missing: Vec<_> = missing.map(|id| id.uuid()).collect();
+        let names: Vec<_> = wanted
+            .names
+            .iter()
+            .map(|(payer, key)| (payer.as_ref().map_or("", AccountId::as_str), key))
+            .collect();
+        if missing.is_empty() && names.is_empty() {
+            return Ok(());
+        }
+        self.kept += missing.len();
+        let rows = sqlx::query(
+            "SELECT seq, id, task FROM tasks WHERE seq IN (
+                 SELECT seq FROM tasks WHERE id IN (SELECT unhex(value) FROM json_each(?1))
+                 UNION
+                 SELECT t.seq FROM json_each(?2) n CROSS JOIN tasks t
+                 WHERE ifnull(t.payer, '') = n.value ->> 0 AND t.idempotency_key = n.value ->> 1
+             )",
+        )
+        .bind(ids(missing))
+        .bind(to_json(&names)?)
+        .fetch_all(connection)
+        .await
+        .or_store_error()?;
+        for row in rows {
+            self.take_in(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Puts in a row of `tasks` (its `seq`, `id` and `task`), unless it is there.
+    pub(super) fn take_in(&mut self, row: &SqliteRow) -> Result<TaskId> {
+        let task = TaskId::from_uuid(id(row, "id")?);
+        if self.set.task(task).is_none() {
+            self.set.load_task(rows::task(row)?);
+            self.seqs.insert(task, get(row, "seq")?);
+            self.kept += 1;
+        }
+        Ok(task)
+    }
+
+    async fn transfers(
+        &mut self,
+        connection: &mut SqliteConnection,
+        wanted: &mut Wanted,
+    ) -> Result<()> {
+        let book = &mut self.set.book;
+        let mut missing = Vec::new();
+        for id in &wanted.transfers {
+            match book.transfer(*id) {
+                Some(posted) => {
+                    let named = posted.transfer.accounts().into_iter().flatten();
+                    wanted.accounts.extend(named.cloned());
+                }
+                None if self.absent.insert(*id) => missing.push(id.uuid()),
+                None => {}
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let rows = sqlx::query(
+            "SELECT * FROM transfers WHERE id IN (SELECT unhex(value) FROM json_each(?))",
+        )
+        .bind(ids(missing))
+        .fetch_all(connection)
+        .await
+        .or_store_error()?;
+        for row in rows {
+            let posted = rows::posted(&row)?;
+            wanted.accounts.extend(posted.transfer.accounts().into_iter().flatten().cloned());
+            book.load_transfer(posted);
+        }
+        Ok(())
+    }
+
+    async fn accounts(
+        &mut self,
+        connection: &mut SqliteConnection,
+        wanted: impl IntoIterator<Item = AccountId>,
+    ) -> Result<()> {
+        let book = &mut self.set.book;
+        let missing: Vec<_> = wanted.into_iter().filter(|id| book.account(id).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let rows =
+            sqlx::query("SELECT * FROM accounts WHERE id IN (SELECT value FROM json_each(?))")
+                .bind(texts(missing.iter().map(AccountId::as_str))?)
+                .fetch_all(connection)
+                .await
+                .or_store_error()?;
+        for row in rows {
+            book.load_account(rows::account(&row)?);
+        }
+        Ok(())
+    }
+
+    /// Loads what these nodes did so far.
+    pub(super) async fn tallies(
+        &mut self,
+        connection: &mut SqliteConnection,
+        nodes: impl Iterator<Item = &NodeId>,
+    ) -> Result<()> {
+        let missing: Vec<_> = nodes.filter(|node| !self.tallies.contains_key(*node)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.kept += missing.len();
+        let rows =
+            sqlx::query("SELECT * FROM tallies WHERE node IN (SELECT value FROM json_each(?))")
+                .bind(texts(missing.iter().map(|node| node.as_str()))?)
+                .fetch_all(connection)
+                .await
+                .or_store_error()?;
+        for row in rows {
+            let (node, tally) = rows::tally(&row)?;
+            self.tallies.insert(node, tally);
+        }
+        Ok(())
+    }
+
+    /// Forgets everything once it is too much: what is needed is loaded again.
+    pub(super) fn trim(&mut self) {
+        if self.kept > MOST_KEPT {
+            *self = Self::default();
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Writes back what changed in a working set.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use sqlx::SqliteConnection;
+
+use super::error::OrStoreError;
+use super::lists::{Batch, Rows, Values, write_all};
+use super::loaded::Loaded;
+use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
+use crate::error::Result;
+use crate::id::{NodeId, TaskId};
+use crate::ledger::{Account, BookChanges, HoldState, Posted, TransferKind};
+use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
+use crate::time::Timestamp;
+
+/// A task and where it stands in the order of submission.
+type Placed<'s> = (i64, &'s Task);
+
+impl Loaded {
+    /// Writes what changed since it was last written. All statements go as one stream, so that
+    /// the next one is built while SQLite is busy with the one before.
+    pub(super) async fn save(
+        &mut self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+    ) -> Result<()> {
+        let changes = self.set.take_changes();
+        let book = self.set.book.take_changes();
+        self.number(connection, &changes).await?;
+        self.tallies(connection, changes.tallies.keys()).await?;
+        for (node, more) in &changes.tallies {
+            self.tallies.entry(node.clone()).or_default().add(more);
+        }
+        let statements =
+            self.money(&book).chain(self.tasks_of(&changes, now)).chain(self.tallied(&changes));
+        write_all(connection, statements).await
+    }
+
+    /// Gives the new tasks their places at the end of the order.
+    async fn number(&mut self, connection: &mut SqliteConnection, changes: &Changes) -> Result<()> {
+        if changes.payloads.is_empty() {
+            return Ok(());
+        }
+        let mut last = match self.last_seq {
+            Some(last) => last,
+            None => {
+                let row = sqlx::query("SELECT ifnull(max(seq), 0) AS last FROM tasks")
+                    .fetch_one(connection)
+                    .await
+                    .or_store_error()?;
+                get(&row, "last")?
+            }
+        };
+        for (id, _) in &changes.payloads {
+            last += 1;
+            self.seqs.insert(*id, last);
+        }
+        self.last_seq = Some(last);
+        Ok(())
+    }
+
+    fn money(&self, changes: &BookChanges) -> impl Iterator<Item = Result<Batch>> {
+        let book = &self.set.book;
+        let accounts: Vec<_> = changes.accounts.iter().filter_map(|id| book.account(id)).collect();
+        let transfers: Vec<_> =
+            changes.transfers.iter().filter_map(|id| book.transfer(*id)).collect();
+        ACCOUNTS.batches(accounts, bind_account).chain(TRANSFERS.batches(transfers, bind_transfer))
+    }
+
+    fn tasks_of(&self, changes: &Changes, now: Timestamp) -> impl Iterator<Item = Result<Batch>> {
+        let placed = |id: &TaskId| Some((*self.seqs.get(id)?, self.set.task(*id)?));
+        let new: BTreeSet<_> = changes.payloads.iter().map(|(id, _)| *id).collect();
+        let changed: BTreeSet<_> = changes.tasks.iter().filter(|id| !new.contains(id)).collect();
+        let new: Vec<Placed<'_>> =
+            changes.payloads.iter().filter_map(|(id, _)| placed(id)).collect();
+        let changed: Vec<Placed<'_>> = changed.into_iter().filter_map(placed).collect();
+        NEW_TASKS
+            .batches(new, move |values, task| bind_new_task(values, task, now))
+            .chain(TASKS.batches(changed, move |values, task| bind_task(values, task, now)))
+            .chain(PAYLOADS.batches(self.full(&changes.payloads), bind_bytes))
+            .chain(RESULTS.batches(self.full(&changes.results), bind_bytes))
+            .chain(EXPLANATIONS.batches(self.explained(changes), bind_explanation))
+    }
+
+    /// Only what is not empty needs a row: that the task is there, or succeeded, says the rest.
+    fn full(&self, bytes: &[(TaskId, Bytes)]) -> Vec<(i64, Bytes)> {
+        let full = bytes.iter().filter(|(_, bytes)| !bytes.is_empty());
+        full.filter_map(|(id, bytes)| Some((*self.seqs.get(id)?, bytes.clone()))).collect()
+    }
+
+    fn explained<'c>(&self, changes: &'c Changes) -> Vec<(i64, &'c Explanation)> {
+        let explanations = changes.explanations.iter();
+        explanations.filter_map(|(id, why)| Some((*self.seqs.get(id)?, why))).collect()
+    }
+
+    fn tallied(&self, changes: &Changes) -> impl Iterator<Item = Result<Batch>> {
+        let tallies: Vec<_> =
+            changes.tallies.keys().filter_map(|node| self.tallies.get_key_value(node)).collect();
+        TALLIES.batches(tallies, bind_tally)
+    }
+}
+
+const ACCOUNTS: Rows = Rows {
+    head: "INSERT INTO accounts (id, asset, scale, debits_limited, credits_limited,
+        debits_pending, debits_posted, credits_pending, credits_posted, opened_at)",
+    columns: 10,
+    tail: "ON CONFLICT (id) DO UPDATE SET debits_pending = excluded.debits_pending,
+        debits_posted = excluded.debits_posted, credits_pending = excluded.credits_pending,
+        credits_posted = excluded.credits_posted",
+};
+
+fn bind_account(row: &mut Values, account: &Account) -> Result<()> {
+    row.push(account.id.as_str())
+        .push(account.asset.code())
+        .push(i64::from(account.asset.scale()))
+        .push(account.debits_must_not_exceed_credits)
+        .push(account.credits_must_not_exceed_debits)
+        .push(amount_bytes(account.debits_pending))
+        .push(amount_bytes(account.debits_posted))
+        .push(amount_bytes(account.credits_pending))
+        .push(amount_bytes(account.credits_posted))
+        .push(account.opened_at.as_micros());
+    Ok(())
+}
+
+const TRANSFERS: Rows = Rows {
+    head: "INSERT INTO transfers
+        (id, type, debit, credit, amount, hold, hold_state, purpose, reference, at)",
+    columns: 10,
+    tail: "ON CONFLICT (id) DO UPDATE SET hold_state = excluded.hold_state",
+};
+
+fn bind_transfer(row: &mut Values, posted: &Posted) -> Result<()> {
+    let transfer = &posted.transfer;
+    let (kind, amount) = match &transfer.kind {
+        TransferKind::Direct { amount, .. } => ("direct", Some(*amount)),
+        TransferKind::Hold { amount, .. } => ("hold", Some(*amount)),
+        TransferKind::Post { amount, .. } => ("post", Some(*amount)),
+        TransferKind::Void { .. } => ("void", None),
+    };
+    let [debit, credit] = transfer.accounts().map_or([None; 2], |sides| sides.map(Some));
+    row.push(id_bytes(transfer.id.uuid()))
+        .push(kind)
+        .push(debit.map(|account| account.as_str()))
+        .push(credit.map(|account| account.as_str()))
+        .push(amount.map(amount_bytes))
+        .push(transfer.ends_hold().map(|hold| id_bytes(hold.uuid())))
+        .push(posted.hold.map(HoldState::name))
+        .push(transfer.purpose.name())
+        .push(transfer.reference.map(id_bytes))
+        .push(posted.at.as_micros());
+    Ok(())
+}
+
+const NEW_TASKS: Rows = Rows {
+    head: "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
+        cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task)",
+    columns: 16,
+    tail: "",
+};
+
+fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> Result<()> {
+    let (spec, needs) = (&task.spec, &task.spec.requirements);
+    row.push(seq)
+        .push(id_bytes(task.id.uuid()))
+        .push(spec.class()?)
+        .push(i64::from(spec.priority))
+        .push(spec.kind.as_str())
+        .push(spec.payer().map(|payer| payer.as_str()))
+        .push(spec.idempotency_key.as_ref().map(|key| key.as_str()))
+        .push(spec.deadline.map(Timestamp::as_micros))
+        .push(i64::from(needs.cpu_cores))
+        .push(integer(needs.memory_mib))
+        .push(integer(needs.storage_mib))
+        .push(i64::from(needs.gpus.count))
+        .push(task.state.name())
+        .push(task.ready_at <= now)
+        .push(task.ready_at.as_micros())
+        .push(to_json(task)?);
+    Ok(())
+}
+
+const TASKS: Rows = Rows {
+    head: "UPDATE tasks SET state = v.column2, ready = v.column3, ready_at = v.column4,
+        node = v.column5, expires_at = v.column6, task = v.column7 FROM (",
+    columns: 7,
+    tail: ") AS v WHERE tasks.seq = v.column1",
+};
+
+fn bind_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> Result<()> {
+    let lease = task.lease.as_ref();
+    let node = lease.map(|lease| &lease.node).or(task.done_by.as_ref());
+    row.push(seq)
+        .push(task.state.name())
+        .push(task.state == TaskState::Queued && task.ready_at <= now)
+        .push(task.ready_at.as_micros())
+        .push(node.map(|node| node.as_str()))
+        .push(lease.map(|lease| lease.expires_at.as_micros()))
+        .push(to_json(task)?);
+    Ok(())
+}
+
+const PAYLOADS: Rows = Rows { head: "INSERT INTO payloads (seq, payload)", columns: 2, tail: "" };
+
+const RESULTS: Rows = Rows { head: "INSERT INTO results (seq, result)", columns: 2, tail: "" };
+
+fn bind_bytes(row: &mut Values, (seq, bytes): (i64, Bytes)) -> Result<()> {
+    row.push(seq).push(bytes.to_vec());
+    Ok(())
+}
+
+const EXPLANATIONS: Rows = Rows {
+    head: "INSERT INTO explanations (seq, explanation)",
+    columns: 2,
+    tail: "ON CONFLICT (seq) DO UPDATE SET explanation = excluded.explanation",
+};
+
+fn bind_explanation(row: &mut Values, (seq, why): (i64, &Explanation)) -> Result<()> {
+    row.push(seq).push(to_json(why)?);
+    Ok(())
+}
+
+const TALLIES: Rows = Rows {
+    head: "INSERT OR REPLACE INTO tallies
+        (node, succeeded, failed, lost, released, busy_micros, earned)",
+    columns: 7,
+    tail: "",
+};
+
+fn bind_tally(row: &mut Values, (node, tally): (&NodeId, &Tally)) -> Result<()> {
+    row.push(node.as_str())
+        .push(integer(tally.succeeded))
+        .push(integer(tally.failed))
+        .push(integer(tally.lost))
+        .push(integer(tally.released))
+        .push(integer(tally.busy.as_micros()))
+        .push(amount_bytes(tally.earned));
+    Ok(())
+}
