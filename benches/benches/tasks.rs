@@ -20,6 +20,11 @@ use fogcore::scheduler::{Claim, Completion, Outcome, Output, Usage, executor_fn,
 use fogcore_benches::{StoreKind, flush_once, funded_fog, kind, paid_node, paid_task};
 use tokio::runtime::Runtime;
 
+/// As in the programs under `examples/`; it serves SQLite, too.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: usize = 100;
 const TASKS: usize = 4_000;
 

@@ -23,3 +23,41 @@ mod sqlite {
 
     fogcore::conformance_suite!(open);
 }
+
+/// What stays loaded between two transactions may only ever save time.
+#[cfg(feature = "sqlite")]
+mod sqlite_that_keeps_nothing_loaded {
+    use std::sync::Arc;
+
+    use fogcore::storage::Stores;
+    use fogcore::storage::sqlite::{SqliteOptions, SqliteStore};
+
+    async fn open() -> (Stores, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { keep: 0, ..SqliteOptions::default() };
+        let store = SqliteStore::open(folder.path().join("fog.db"), options).await.unwrap();
+        (Stores::from_one(Arc::new(store)), folder)
+    }
+
+    fogcore::conformance_suite!(open);
+}
+
+/// Nodes, tasks and money each go through a store of their own, as in several processes: what one
+/// changes, the others must see, whatever they have loaded.
+#[cfg(feature = "sqlite")]
+mod sqlite_three_stores_on_one_file {
+    use std::sync::Arc;
+
+    use fogcore::storage::Stores;
+    use fogcore::storage::sqlite::{SqliteOptions, SqliteStore};
+
+    async fn open() -> (Stores, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fog.db");
+        let open =
+            async || Arc::new(SqliteStore::open(&path, SqliteOptions::default()).await.unwrap());
+        (Stores { nodes: open().await, tasks: open().await, ledger: open().await }, folder)
+    }
+
+    fogcore::conformance_suite!(open);
+}

@@ -328,6 +328,64 @@ async fn a_request_that_fails_disturbs_nobody_in_its_group() {
     assert!(is_balanced(&fog).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_on_the_disk_is_refused_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // Room for all the small ones, but never for the large one.
+    let options = SqliteOptions { max_pages: Some(200), ..SqliteOptions::default() };
+    let (_store, fog) = open_with(&folder.path().join("fog.db"), options).await;
+    fund(&fog).await;
+    let large = vec![b'x'; 1 << 20];
+    let submissions = (0..20).map(|number| {
+        let payload = if number == 7 { large.clone() } else { b"small".to_vec() };
+        fog.submit(paid(), payload)
+    });
+    let answers = soon(join_all(submissions)).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match number {
+            7 => assert!(is_full(&answer.unwrap_err())),
+            _ => assert_eq!(answer.unwrap().state, TaskState::Queued),
+        }
+    }
+    assert_eq!(fog.counts().await.unwrap()[&TaskState::Queued], 19);
+    let reserved = amount("0.1").base_units() * 19;
+    assert_eq!(funds(&fog, "alice").await.1.base_units(), reserved);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_changed_is_seen_by_the_next_decision() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fog.db");
+    let (here, there) = (open(&path).await.1, open(&path).await.1);
+    fund(&here).await;
+    here.register(node("laptop", 4)).await.unwrap();
+    let tasks = [here.submit(paid(), "a").await.unwrap(), here.submit(paid(), "b").await.unwrap()];
+    let leased = here.lease(&node_id("laptop"), 2).await.unwrap();
+    assert_eq!(leased.len(), 2);
+    // All of that is still loaded here; there, one task is called off and the money is spent.
+    there.cancel(tasks[0].id).await.unwrap();
+    let rest = funds(&there, "alice").await.0;
+    let all = Transfer::direct(
+        transfer_id("all"),
+        &account_id("alice"),
+        &account_id("bob"),
+        rest,
+        Purpose::Transfer,
+    );
+    there.ledger().transfer(all).await.unwrap();
+    let reports = leased.iter().map(|given| success(given, &node("laptop", 4))).collect();
+    let answers = here.complete(reports).await.unwrap();
+    assert_eq!(answers[0].as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(answers[1].as_ref().unwrap().state, TaskState::Succeeded);
+    // What the second task left of its budget, and nothing else.
+    assert_eq!(funds(&here, "alice").await.0, amount("0.09"));
+    let (alice, bob) = (account_id("alice"), account_id("bob"));
+    let more =
+        Transfer::direct(transfer_id("more"), &alice, &bob, amount("0.1"), Purpose::Transfer);
+    let refused = here.ledger().transfer(more).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+}
+
 /// Transfers and submits, and what must fail as a whole request.
 async fn request(fog: &Fog, what: u32, name: &str) -> Result<()> {
     match what {

@@ -25,6 +25,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Values are made on one thread and freed on SQLite's, which the system's allocator is slow at:
+/// with this one, which serves SQLite's own memory, too, a fog does about a fifth more tasks.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Digests every file of a folder on a fog of several processes, and kills one of them half way.
 ///
 /// Each worker process plays a node of a certain shape: a phone, a laptop, a box. The shapes

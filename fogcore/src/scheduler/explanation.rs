@@ -1,6 +1,6 @@
 //! Why a task went where it went, in a form that people and programs can read.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,10 +74,10 @@ impl fmt::Display for Refusal {
 }
 
 /// What a term of the score measures, each from 0 (bad) to 1 (good).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum TermName {
+pub enum Term {
     /// The node's quality score.
     Quality,
     /// The share of its slots that is free.
@@ -88,27 +88,18 @@ pub enum TermName {
     Price,
 }
 
-/// One term of a node's score.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Term {
-    /// What it measures.
-    pub name: TermName,
-    /// How good the node is in it, 0–1.
-    pub value: f64,
-    /// How much that counts; the weights of all terms sum to 1.
-    pub weight: f64,
-}
-
 /// A node that was considered for a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Considered {
     /// The node.
     pub node: NodeId,
     /// Why it was out of the question, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
-    /// What its score is made of; empty if it was out of the question.
-    pub terms: Vec<Term>,
-    /// The sum of value × weight, 0–1.
+    /// How good it is in each term, 0–1; empty if it was out of the question.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub terms: BTreeMap<Term, f64>,
+    /// The sum of value × weight over all terms, 0–1.
     pub score: f64,
 }
 
@@ -141,14 +132,15 @@ impl fmt::Display for Reason {
 /// Why a task was leased to a node.
 ///
 /// ```
-/// # use fogcore::scheduler::{Considered, Explanation, Reason, Term, TermName};
+/// # use fogcore::scheduler::{Considered, Explanation, Reason, Term};
 /// # use fogcore::time::Timestamp;
-/// let terms = vec![Term { name: TermName::Headroom, value: 0.5, weight: 1.0 }];
+/// let terms = [(Term::Headroom, 0.5)].into();
 /// let node = "laptop".parse().unwrap();
 /// let considered = vec![Considered { node, refused: None, terms, score: 0.5 }];
 /// let explanation = Explanation {
 ///     chosen: "laptop".parse().unwrap(),
 ///     reason: Reason::OnlyCandidate,
+///     weights: [(Term::Headroom, 1.0)].into(),
 ///     considered,
 ///     at: Timestamp::UNIX_EPOCH,
 /// };
@@ -162,10 +154,20 @@ pub struct Explanation {
     pub chosen: NodeId,
     /// Why this one.
     pub reason: Reason,
+    /// How much each term counted; the weights sum to 1.
+    pub weights: BTreeMap<Term, f64>,
     /// All nodes that were considered, the one that asked first.
     pub considered: Vec<Considered>,
     /// When.
     pub at: Timestamp,
+}
+
+impl Explanation {
+    /// How much this term counted.
+    #[must_use]
+    pub fn weight(&self, term: Term) -> f64 {
+        self.weights.get(&term).copied().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -178,10 +180,10 @@ impl fmt::Display for Explanation {
                 continue;
             }
             write!(f, " {:.3} =", considered.score)?;
-            for (index, term) in considered.terms.iter().enumerate() {
+            for (index, (term, value)) in considered.terms.iter().enumerate() {
                 let plus = if index == 0 { "" } else { " +" };
-                let name = format!("{:?}", term.name).to_lowercase();
-                write!(f, "{plus} {name} {:.2} × {:.2}", term.value, term.weight)?;
+                let (name, weight) = (format!("{term:?}").to_lowercase(), self.weight(*term));
+                write!(f, "{plus} {name} {value:.2} × {weight:.2}")?;
             }
         }
         Ok(())

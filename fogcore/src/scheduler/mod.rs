@@ -37,7 +37,7 @@ mod working_set;
 pub use self::{
     error::SchedulerError,
     executor::{Executor, Failure, Job, Output, executor_fn},
-    explanation::{Considered, Explanation, Reason, Refusal, Term, TermName},
+    explanation::{Considered, Explanation, Reason, Refusal, Term},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
     requirements::{GpuRequirement, Load, Requirements},
     store::{

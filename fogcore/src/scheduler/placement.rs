@@ -5,12 +5,12 @@
 //! asker leaves the task to them – for a short while. This is delay scheduling (Zaharia et al.,
 //! EuroSys 2010): a little patience finds the better place, and its end keeps everybody busy.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::explanation::{Considered, Explanation, Reason, Refusal, Term, TermName};
+use super::explanation::{Considered, Explanation, Reason, Refusal, Term};
 use super::{Load, Requirements, Task};
 use crate::id::{NodeId, TaskKind};
 use crate::registry::{Eligibility, Liveness, LivenessPolicy, Node, NodeRecord, PowerPolicy};
@@ -45,6 +45,17 @@ impl Default for PlacementPolicy {
             tolerance: 0.1,
             patience: Duration::from_millis(50),
         }
+    }
+}
+
+impl PlacementPolicy {
+    const fn weights(&self) -> [(Term, f64); 4] {
+        [
+            (Term::Quality, self.quality),
+            (Term::Headroom, self.headroom),
+            (Term::Energy, self.energy),
+            (Term::Price, self.price),
+        ]
     }
 }
 
@@ -219,7 +230,8 @@ impl Matcher {
         if let Some((_, load)) = self.candidates.first_mut() {
             *load = load.plus(&task.spec.requirements);
         }
-        let explanation = Explanation { chosen, reason, considered, at: self.now };
+        let weights = self.policy.weights().into();
+        let explanation = Explanation { chosen, reason, weights, considered, at: self.now };
         Offer::Taken(Box::new(explanation))
     }
 
@@ -229,22 +241,21 @@ impl Matcher {
         let refused =
             candidate.never(&task.spec.kind, needs).or_else(|| candidate.not_now(needs, load));
         if refused.is_some() {
-            return Considered { node, refused, terms: Vec::new(), score: 0.0 };
+            return Considered { node, refused, terms: BTreeMap::new(), score: 0.0 };
         }
         let slots = f64::from(candidate.node.slots.max(1));
         let price = price_of_a_second(&candidate.node);
         let cheapness = if price > 0.0 { self.cheapest / price } else { 1.0 };
-        let (policy, headroom) = (&self.policy, 1.0 - f64::from(load.tasks) / slots);
-        let terms: Vec<_> = [
-            (TermName::Quality, candidate.quality / 100.0, policy.quality),
-            (TermName::Headroom, headroom, policy.headroom),
-            (TermName::Energy, candidate.energy, policy.energy),
-            (TermName::Price, cheapness, policy.price),
-        ]
-        .into_iter()
-        .map(|(name, value, weight)| Term { name, value, weight })
-        .collect();
-        let score = terms.iter().map(|term| term.value * term.weight).sum();
+        let headroom = 1.0 - f64::from(load.tasks) / slots;
+        let terms = [
+            (Term::Quality, candidate.quality / 100.0),
+            (Term::Headroom, headroom),
+            (Term::Energy, candidate.energy),
+            (Term::Price, cheapness),
+        ];
+        let weighted = terms.iter().zip(self.policy.weights());
+        let score = weighted.map(|((_, value), (_, weight))| value * weight).sum();
+        let terms = terms.into();
         Considered { node, refused: None, terms, score }
     }
 }

@@ -5,7 +5,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use super::error::{OrStoreError, StoreError, is_busy};
 use super::loaded::Loaded;
-use super::request::{Lease, Request, Wanted};
+use super::request::{Lease, Request, Run, Wanted};
 use super::select::grant;
 use crate::error::{Error, Result};
 
@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 pub(super) struct Transactor {
     connect: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
-    /// What earlier groups loaded and wrote.
+    /// What earlier groups loaded and wrote, and how much of that may stay.
     loaded: Loaded,
+    keep: usize,
     /// Which version of the file `loaded` speaks of.
     version: Option<i64>,
     /// The class of tasks after which the next look for work begins.
@@ -22,6 +23,7 @@ pub(super) struct Transactor {
 }
 
 /// Why a group did not come to its end.
+#[derive(Clone)]
 enum Failure {
     /// Nothing of it was done.
     Undone(Error),
@@ -29,10 +31,22 @@ enum Failure {
     Unknown(Error),
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Undone(error) | Failure::Unknown(error) => error,
+        }
+    }
+}
+
 impl Transactor {
-    pub(super) fn new(connect: SqliteConnectOptions, connection: SqliteConnection) -> Self {
+    pub(super) fn new(
+        connect: SqliteConnectOptions,
+        connection: SqliteConnection,
+        keep: usize,
+    ) -> Self {
         let (loaded, connection) = (Loaded::default(), Some(connection));
-        Self { connect, connection, loaded, version: None, cursor: i64::MIN }
+        Self { connect, connection, loaded, keep, version: None, cursor: i64::MIN }
     }
 
     pub(super) async fn close(self) {
@@ -43,31 +57,26 @@ impl Transactor {
         }
     }
 
-    /// Commits the group, and tells what became of each request. All are tried together; if that
-    /// fails, each is tried again in a savepoint of its own, so that the one at fault is undone
-    /// alone.
+    /// Commits the group, and tells what became of each request. All are done together; if that
+    /// fails, each is done again in a transaction of its own, so that the one at fault fails alone.
     pub(super) async fn transact(&mut self, group: &mut [Request]) -> Vec<Result<()>> {
-        let mut outcomes = vec![Ok(()); group.len()];
-        let mut done = self.attempt(group, None).await;
-        if matches!(done, Err(Failure::Undone(_))) && group.len() > 1 {
-            done = self.attempt(group, Some(&mut outcomes)).await;
+        let mut done = vec![self.attempt(group).await; group.len()];
+        if matches!(done[..], [Err(Failure::Undone(_)), _, ..]) {
+            done.clear();
+            for request in &mut *group {
+                done.push(self.attempt(std::slice::from_mut(request)).await);
+            }
         }
-        if let Err(Failure::Undone(error) | Failure::Unknown(error)) = done {
-            tracing::warn!(%error, requests = group.len(), "a group was not committed");
-            outcomes.fill(Err(error));
+        let errors = done.iter().filter_map(|done| done.as_ref().err());
+        if let Some(Failure::Undone(error) | Failure::Unknown(error)) = errors.clone().next() {
+            tracing::warn!(%error, refused = errors.count(), "requests were not committed");
         }
-        outcomes
+        done.into_iter().map(|done| done.map_err(Error::from)).collect()
     }
 
-    /// Makes the transaction: all requests together, or each on its own if there is a place for
-    /// what becomes of each.
-    async fn attempt(
-        &mut self,
-        group: &mut [Request],
-        outcomes: Option<&mut Vec<Result<()>>>,
-    ) -> Result<(), Failure> {
-        // Both are taken out, so that after an error nobody goes on with what is in an odd state:
-        // an open transaction ends with its connection.
+    /// Makes one transaction.
+    async fn attempt(&mut self, group: &mut [Request]) -> Result<(), Failure> {
+        // Both are taken out, so that after an error nobody goes on with what is in an odd state.
         let mut loaded = std::mem::take(&mut self.loaded);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -84,20 +93,22 @@ impl Transactor {
         if self.version != Some(version) {
             loaded = Loaded::default();
         }
-        let worked = match outcomes {
-            None => self.together(&mut connection, &mut loaded, group).await,
-            Some(outcomes) => self.apart(&mut connection, &mut loaded, group, outcomes).await,
-        };
-        worked.map_err(Failure::Undone)?;
+        if let Err(error) = self.work(&mut connection, &mut loaded, group).await {
+            // It fails if SQLite gave the transaction up already; if it fails for worse, the next
+            // transaction cannot begin, and the connection is given up then.
+            let _ = connection.execute("ROLLBACK").await;
+            self.connection = Some(connection);
+            return Err(Failure::Undone(error));
+        }
         connection.execute("COMMIT").await.or_store_error().map_err(Failure::Unknown)?;
-        loaded.trim();
+        loaded.trim(self.keep);
         (self.loaded, self.version, self.connection) = (loaded, Some(version), Some(connection));
         Ok(())
     }
 
     /// Decides all that can be decided on one set, writes it at once, and looks for work after
     /// that: whoever asks gets what was just submitted, and slots that were just freed.
-    async fn together(
+    async fn work(
         &mut self,
         connection: &mut SqliteConnection,
         loaded: &mut Loaded,
@@ -108,10 +119,7 @@ impl Transactor {
             match request {
                 Request::Decide(decision) => wanted.add(decision.wanted()),
                 Request::Run(run) => {
-                    // Its own error is its own answer.
-                    within_savepoint(connection, async |connection| run.run(connection).await)
-                        .await?
-                        .ok();
+                    within_savepoint(connection, run.as_mut()).await?;
                 }
                 Request::Lease(_) => {}
             }
@@ -131,26 +139,6 @@ impl Transactor {
         }
         Ok(())
     }
-
-    async fn apart(
-        &mut self,
-        connection: &mut SqliteConnection,
-        loaded: &mut Loaded,
-        group: &mut [Request],
-        outcomes: &mut [Result<()>],
-    ) -> Result<()> {
-        for (request, outcome) in group.iter_mut().zip(outcomes) {
-            let alone = std::slice::from_mut(request);
-            *outcome = within_savepoint(connection, async |connection| {
-                self.together(connection, loaded, alone).await
-            })
-            .await?;
-            if outcome.is_err() {
-                *loaded = Loaded::default();
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Begins, and tells a number that is another one whenever somebody else changed the file.
@@ -159,18 +147,15 @@ async fn begin(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::Row::try_get(&row, 0)
 }
 
-/// Does the work, or nothing of it. The outer error means that the whole transaction is lost.
-async fn within_savepoint(
-    connection: &mut SqliteConnection,
-    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<()>,
-) -> Result<Result<()>> {
+/// Runs the request's statements, or nothing of them: their error is its answer. An error here
+/// means that the whole transaction is lost.
+async fn within_savepoint(connection: &mut SqliteConnection, request: &mut dyn Run) -> Result<()> {
     connection.execute("SAVEPOINT request").await.or_store_error()?;
-    let done = work(connection).await;
-    if let Err(cause) = &done {
+    if let Err(cause) = request.run(connection).await {
         let undone = connection.execute("ROLLBACK TO request").await;
         // It fails if SQLite gave the whole transaction up, on a full disk for example.
-        undone.map_err(|_| cause.clone())?;
+        undone.map_err(|_| cause)?;
     }
     connection.execute("RELEASE request").await.or_store_error()?;
-    Ok(done)
+    Ok(())
 }

@@ -55,7 +55,7 @@ impl LedgerStore for SqliteStore {
 
     async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>> {
         let limit = page_limit(limit)?;
-        let rows = sqlx::query("SELECT * FROM accounts WHERE id > ? ORDER BY id LIMIT ?")
+        let rows = sqlx::query("SELECT * FROM accounts WHERE id > ? ORDER BY id LIMIT +?")
             .bind(after.map_or("", AccountId::as_str))
             .bind(integer(limit))
             .fetch_all(&self.readers)

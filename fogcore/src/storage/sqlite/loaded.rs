@@ -13,9 +13,6 @@ use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
 use crate::scheduler::{Tally, WorkingSet};
 
-/// How many tasks, accounts and transfers may stay loaded: some ten MiB.
-const MOST_KEPT: usize = 32_768;
-
 /// A part of the file in memory: what stands in here is what stands there, until somebody else
 /// changes the file.
 #[derive(Default)]
@@ -173,9 +170,9 @@ impl Loaded {
         Ok(())
     }
 
-    /// Forgets everything once it is too much: what is needed is loaded again.
-    pub(super) fn trim(&mut self) {
-        if self.kept > MOST_KEPT {
+    /// Forgets everything once it is more than this: what is needed is loaded again.
+    pub(super) fn trim(&mut self, most: usize) {
+        if self.kept > most {
             *self = Self::default();
         }
     }

@@ -1,8 +1,8 @@
 //! The embedded store: one SQLite file, durable when it answers, shared by several processes.
 //!
-//! All changes go through one writer task that groups what is waiting into one transaction, each
-//! request in a savepoint of its own, and answers only after the commit has reached the disk: a
-//! hundred requests share one flush. Reads have connections of their own and never wait for it.
+//! All changes go through one writer task that groups what is waiting into one transaction, and
+//! answers only after the commit has reached the disk: a hundred requests share one flush. What
+//! one of them does wrong is undone alone. Reads have connections of their own and never wait.
 //! Other processes on the same file take turns by `BEGIN IMMEDIATE`.
 //!
 //! ```
@@ -55,6 +55,9 @@ pub struct SqliteOptions {
     pub queue: usize,
     /// Requests that share one transaction at most. Default 256.
     pub group: usize,
+    /// How many tasks, accounts and transfers stay loaded for the next transaction. Default
+    /// 32,768: some ten MiB.
+    pub keep: usize,
     /// The most pages (of 4 KiB) that the file may grow to; beyond them every change is refused
     /// as Exhausted, like on a full disk. Default none.
     pub max_pages: Option<u32>,
@@ -67,6 +70,7 @@ impl Default for SqliteOptions {
             readers: 4,
             queue: 1_024,
             group: 256,
+            keep: 32_768,
             max_pages: None,
         }
     }
@@ -118,7 +122,7 @@ fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions
         .busy_timeout(options.busy_timeout)
         .foreign_keys(false) // every reference is written together with what it refers to
         .pragma("cache_size", "-65536") // 64 MiB
-        // What a savepoint may have to put back stays in memory; spilled to files, it costs more
+        // What a statement may have to put back stays in memory; spilled to files, it costs more
         // than everything else together.
         .pragma("temp_store", "MEMORY")
         // 32 MiB: pages that change often are copied back once for many commits.

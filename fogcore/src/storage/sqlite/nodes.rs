@@ -104,7 +104,7 @@ impl NodeStore for SqliteStore {
             let rows = sqlx::query(
                 "SELECT record FROM nodes WHERE id > ?1 AND (?2 IS NULL OR kind = ?2)
                  AND (?3 IS NULL OR owner = ?3) AND (?4 IS NULL OR region = ?4)
-                 ORDER BY id LIMIT ?5",
+                 ORDER BY id LIMIT +?5",
             )
             .bind(&after)
             .bind(kind.as_deref())

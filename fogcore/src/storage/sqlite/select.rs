@@ -127,7 +127,7 @@ async fn class_heads(
              UNION ALL
              SELECT (SELECT min(class) FROM tasks
                      WHERE state = 'queued' AND ready = 1 AND class > classes.class)
-             FROM classes WHERE class IS NOT NULL LIMIT ?2
+             FROM classes WHERE class IS NOT NULL LIMIT +?2
          )
          SELECT class, (SELECT task FROM tasks
                         WHERE state = 'queued' AND ready = 1 AND class = classes.class
@@ -148,14 +148,14 @@ async fn class_heads(
     rows.iter().map(|row| Ok((get(row, "class")?, rows::task(row)?))).collect()
 }
 
-/// The best ready tasks of these classes: a query that takes a list of classes and, twice, how
-/// many tasks are wanted.
+/// The best ready tasks of these classes: a query that takes a list of classes and how many tasks
+/// are wanted. (A bare `LIMIT ?` is prepared anew for each value; after a plus it is not.)
 const HEADS: &str = "SELECT t.seq, t.id, t.task, p.payload FROM json_each(?1) c
      CROSS JOIN tasks t LEFT JOIN payloads p ON p.seq = t.seq
      WHERE t.seq IN (SELECT seq FROM tasks
                      WHERE state = 'queued' AND ready = 1 AND class = c.value
-                     ORDER BY priority DESC, seq LIMIT ?2)
-     ORDER BY t.priority DESC, t.seq LIMIT ?2";
+                     ORDER BY priority DESC, seq LIMIT +?2)
+     ORDER BY t.priority DESC, t.seq LIMIT +?2";
 
 /// What the leased tasks of the askers and their rivals take of them.
 async fn loads(

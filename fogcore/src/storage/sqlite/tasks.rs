@@ -138,7 +138,7 @@ impl TaskStore for SqliteStore {
              UNION ALL
              SELECT id FROM tasks
              WHERE state = 'queued' AND deadline IS NOT NULL AND deadline <= ?1
-             LIMIT ?2",
+             LIMIT +?2",
         )
         .bind(now.as_micros())
         .bind(integer(limit))
@@ -166,7 +166,7 @@ impl TaskStore for SqliteStore {
                     let done = sqlx::query(
                         "UPDATE tasks SET ready = 1 WHERE seq IN (
                              SELECT seq FROM tasks
-                             WHERE state = 'queued' AND ready = 0 AND ready_at <= ? LIMIT ?)",
+                             WHERE state = 'queued' AND ready = 0 AND ready_at <= ? LIMIT +?)",
                     )
                     .bind(now.as_micros())
                     .bind(integer(limit))
@@ -204,7 +204,7 @@ impl TaskStore for SqliteStore {
             let rows = sqlx::query(
                 "SELECT seq, task FROM tasks WHERE seq > ?1 AND (?2 IS NULL OR state = ?2)
                  AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR node = ?4)
-                 AND (?5 IS NULL OR payer = ?5) ORDER BY seq LIMIT ?6",
+                 AND (?5 IS NULL OR payer = ?5) ORDER BY seq LIMIT +?6",
             )
             .bind(after)
             .bind(filter.state.map(TaskState::name))

@@ -1,8 +1,8 @@
 //! The one task that changes the file: many requests, one transaction, one flush.
 
 use futures::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +34,7 @@ impl Writer {
         let connection = connect.connect().await.or_store_error()?;
         let (queue, waiting) = mpsc::channel(options.queue.max(1));
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let transactor = Transactor::new(connect, connection);
+        let transactor = Transactor::new(connect, connection, options.keep);
         tasks.spawn(run(waiting, transactor, options.group.max(1), closing.clone()));
         tasks.close();
         Ok(Self { queue, closing, tasks })
