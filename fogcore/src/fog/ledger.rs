@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Shared, no_answer};
+use super::{Shared, tasks::no_answer};
 use crate::amount::Amount;
 use crate::error::Result;
 use crate::event::Event;

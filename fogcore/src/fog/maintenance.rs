@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use super::Shared;
+use super::{Shared, trouble::Trouble};
 use crate::error::Result;
 use crate::event::Event;
 use crate::id::NodeId;
@@ -17,20 +17,24 @@ const STEP: usize = 1_000;
 
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut watched = shared.clock.elapsed();
+    let mut upkeep = Trouble::with("maintenance");
+    let mut watch = Trouble::with("the watch on liveness");
     loop {
         tokio::select! {
             () = shared.stopping.cancelled() => return,
-            () = shared.clock.sleep(shared.config.maintain_every) => {}
+            () = shared.clock.sleep(upkeep.wait(shared.config.maintain_every)) => {}
         }
         // A store that is away for a while must not end the loop.
-        if let Err(error) = shared.maintain().await {
-            tracing::warn!(%error, "maintenance failed, the next round tries again");
+        match shared.maintain().await {
+            Ok(()) => upkeep.over(),
+            Err(error) => upkeep.failed(&error),
         }
         let now = shared.clock.elapsed();
         if now.saturating_sub(watched) >= shared.config.heartbeat_every / 2 {
             watched = now;
-            if let Err(error) = shared.watch_liveness().await {
-                tracing::warn!(%error, "the watch on liveness failed, the next round tries again");
+            match shared.watch_liveness().await {
+                Ok(()) => watch.over(),
+                Err(error) => watch.failed(&error),
             }
         }
     }

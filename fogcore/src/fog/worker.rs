@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::job::{Ended, execute};
-use super::Fog;
+use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
 use crate::registry::{Heartbeat, Node};
@@ -28,7 +28,7 @@ pub type Vitals = Arc<dyn Fn() -> Heartbeat + Send + Sync>;
 const REPORT_BATCH: usize = 256;
 
 /// How often a report is tried while the store is away, before the lease is left to run out.
-const REPORT_TRIES: u32 = 100;
+const REPORT_TRIES: u32 = 12;
 
 /// Makes a [`Worker`].
 pub struct WorkerBuilder {
@@ -166,6 +166,7 @@ impl Core {
     /// Asks for tasks while slots are free.
     async fn pull(&self, ended: mpsc::Sender<Report>) {
         let shared = &self.fog.shared;
+        let mut trouble = Trouble::with("asking for work");
         loop {
             let slot = tokio::select! {
                 slot = self.slots.clone().acquire_owned() => slot,
@@ -177,15 +178,21 @@ impl Core {
             woken.as_mut().enable();
             let wanted = (1 + self.slots.available_permits()).min(crate::registry::MAX_PAGE);
             // Not cut off by stopping: what was granted must be taken.
-            let granted = self.fog.lease(&self.node.id, wanted).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, node = %self.node.id, "asking for work failed");
-                Vec::new()
-            });
+            let granted = match self.fog.lease(&self.node.id, wanted).await {
+                Ok(granted) => {
+                    trouble.over();
+                    granted
+                }
+                Err(error) => {
+                    trouble.failed(&error);
+                    Vec::new()
+                }
+            };
             if granted.is_empty() {
                 drop(slot);
                 tokio::select! {
                     () = woken => {}
-                    () = shared.clock.sleep(shared.config.idle_poll) => {}
+                    () = shared.clock.sleep(trouble.wait(shared.config.idle_poll)) => {}
                     () = self.stopping.cancelled() => return,
                 }
                 continue;
@@ -265,9 +272,11 @@ impl Core {
             return;
         }
         let shared = &self.fog.shared;
+        let mut trouble = Trouble::with("reporting");
         for _ in 0..REPORT_TRIES {
             match self.fog.complete(completions.clone()).await {
                 Ok(answers) => {
+                    trouble.over();
                     for error in answers.into_iter().filter_map(Result::err) {
                         tracing::info!(%error, node = %self.node.id, "a report was refused");
                     }
@@ -275,8 +284,8 @@ impl Core {
                 }
                 // Done work is worth some patience: the disk may be emptied, the lock released.
                 Err(error) => {
-                    tracing::warn!(%error, node = %self.node.id, "reporting failed, trying again");
-                    shared.clock.sleep(shared.config.idle_poll).await;
+                    trouble.failed(&error);
+                    shared.clock.sleep(trouble.wait(shared.config.idle_poll)).await;
                 }
             }
         }
@@ -286,6 +295,7 @@ impl Core {
     async fn renew(&self, finished: &CancellationToken) {
         let (clock, config) = (&self.fog.shared.clock, &self.fog.shared.config);
         let third = config.lease / 3;
+        let mut trouble = Trouble::with("renewing");
         loop {
             tokio::select! {
                 () = finished.cancelled() => return,
@@ -302,44 +312,48 @@ impl Core {
                 }
             }
             for some in due.chunks(crate::scheduler::MAX_BATCH) {
-                self.renew_some(some.to_vec(), now).await;
+                match self.renew_some(some.to_vec(), now).await {
+                    Ok(()) => trouble.over(),
+                    Err(error) => trouble.failed(&error),
+                }
             }
         }
     }
 
-    async fn renew_some(&self, due: Vec<(Claim, Option<Progress>)>, now: std::time::Duration) {
+    async fn renew_some(
+        &self,
+        due: Vec<(Claim, Option<Progress>)>,
+        now: std::time::Duration,
+    ) -> Result<()> {
         let leases: Vec<_> = due.iter().map(|(claim, _)| (claim.task, claim.fence)).collect();
-        match self.fog.renew(due).await {
-            Ok(answers) => {
-                let mut held = self.lock();
-                for (lease, answer) in leases.into_iter().zip(answers) {
-                    let Some(held) = held.get_mut(&lease) else {
-                        continue;
-                    };
-                    match answer {
-                        Ok(_) => held.renewed = now,
-                        Err(error) if error.kind() == ErrorKind::Conflict => {
-                            tracing::info!(%error, "a lease is lost, its work is dropped");
-                            held.cancelled.cancel();
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, task = %lease.0, "a renewal was refused");
-                        }
-                    }
+        let answers = self.fog.renew(due).await?;
+        let mut held = self.lock();
+        for (lease, answer) in leases.into_iter().zip(answers) {
+            let Some(held) = held.get_mut(&lease) else {
+                continue;
+            };
+            match answer {
+                Ok(_) => held.renewed = now,
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    tracing::info!(%error, "a lease is lost, its work is dropped");
+                    held.cancelled.cancel();
                 }
+                Err(error) => tracing::warn!(%error, task = %lease.0, "a renewal was refused"),
             }
-            Err(error) => tracing::warn!(%error, node = %self.node.id, "renewing failed"),
         }
+        Ok(())
     }
 
     async fn heartbeats(&self, finished: &CancellationToken) {
+        let mut trouble = Trouble::with("beating");
         for sequence in 2.. {
             tokio::select! {
                 () = finished.cancelled() => return,
                 () = self.fog.shared.clock.sleep(self.fog.shared.config.heartbeat_every) => {}
             }
-            if let Err(error) = self.beat(sequence).await {
-                tracing::warn!(%error, node = %self.node.id, "a beat did not get through");
+            match self.beat(sequence).await {
+                Ok(()) => trouble.over(),
+                Err(error) => trouble.failed(&error),
             }
         }
     }

@@ -69,7 +69,7 @@ impl Transactor {
         }
         let errors = done.iter().filter_map(|done| done.as_ref().err());
         if let Some(Failure::Undone(error) | Failure::Unknown(error)) = errors.clone().next() {
-            tracing::warn!(%error, refused = errors.count(), "requests were not committed");
+            tracing::debug!(%error, refused = errors.count(), "requests were not committed");
         }
         done.into_iter().map(|done| done.map_err(Error::from)).collect()
     }

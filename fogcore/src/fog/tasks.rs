@@ -1,0 +1,244 @@
+//! What runs where: tasks are submitted, leased, renewed, ended and looked at.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Fog, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Notice};
+use crate::id::{NodeId, TaskId};
+use crate::scheduler::{
+    Assignment, Candidate, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal,
+    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
+};
+
+impl Fog {
+    /// Submits one task; see [`Fog::submit_all`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn submit(&self, spec: TaskSpec, payload: impl Into<Bytes>) -> Result<Task> {
+        let mut answers = self.submit_all(vec![(spec, payload.into())]).await?;
+        let answer = answers.pop().unwrap_or_else(|| Err(no_answer()))?;
+        Ok(answer.task)
+    }
+
+    /// Submits up to 1,000 tasks in one durable step, each on its own: their budgets are
+    /// reserved, and they wait for nodes. What was submitted before under the same idempotency
+    /// key is given back as it is.
+    ///
+    /// # Errors
+    /// The outer error is the store's. The inner ones: InvalidInput with the field's name,
+    /// Exhausted if the payer cannot cover the budget, Conflict for a key with another content.
+    pub async fn submit_all(
+        &self,
+        submissions: Vec<(TaskSpec, Bytes)>,
+    ) -> Result<Vec<Result<Submitted>>> {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let new = submissions
+            .into_iter()
+            .map(|(spec, payload)| NewTask { id: shared.ids.task(now), spec: spec.into(), payload })
+            .collect();
+        let answers = shared.stores.tasks.submit(new, now).await?;
+        let mut any = false;
+        for submitted in answers.iter().flatten().filter(|submitted| submitted.new) {
+            any = true;
+            shared.events.publish(Event::TaskQueued { task: submitted.task.id });
+        }
+        if any {
+            shared.work.notify_waiters();
+        }
+        Ok(answers)
+    }
+
+    /// A task as it is now.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn task(&self, task: TaskId) -> Result<Task> {
+        let found = self.shared.stores.tasks.task(task).await?;
+        found.ok_or_else(|| SchedulerError::TaskNotFound(task).into())
+    }
+
+    /// The tasks that match in the order of submission, beginning after the task `after`; at
+    /// most `limit` (1–1,000).
+    ///
+    /// # Errors
+    /// NotFound if `after` does not exist, InvalidInput for a `limit` out of range.
+    pub async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<Task>> {
+        self.shared.stores.tasks.tasks(filter, after, limit).await
+    }
+
+    /// What a task gave, if it succeeded.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
+        self.shared.stores.tasks.result(task).await
+    }
+
+    /// Why a task's latest lease went where it went.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
+        self.shared.stores.tasks.explanation(task).await
+    }
+
+    /// Calls a task off: its hold is freed, and whoever is at it is told with its next renewal.
+    ///
+    /// # Errors
+    /// NotFound, or Conflict if it ended otherwise.
+    pub async fn cancel(&self, task: TaskId) -> Result<Task> {
+        let task = self.shared.stores.tasks.cancel(task, self.shared.clock.now()).await?;
+        self.shared.announce(&task);
+        Ok(task)
+    }
+
+    /// How many tasks are in each state.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn counts(&self) -> Result<TaskCounts> {
+        self.shared.stores.tasks.counts().await
+    }
+
+    /// What each node did so far.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
+        self.shared.stores.tasks.tallies().await
+    }
+
+    /// Waits until the task's state is final, wherever it is executed.
+    ///
+    /// # Errors
+    /// NotFound; what the store says.
+    pub async fn wait(&self, task: TaskId) -> Result<Task> {
+        // Subscribed before the first look, so that nothing can happen in between.
+        let mut events = self.subscribe();
+        loop {
+            let found = self.task(task).await?;
+            if found.state.is_final() {
+                return Ok(found);
+            }
+            let ended = async {
+                while let Some(notice) = events.next().await {
+                    match notice {
+                        Notice::Event(
+                            Event::TaskSucceeded { task: about, .. }
+                            | Event::TaskEnded { task: about, .. },
+                        ) if about == task => return,
+                        Notice::Missed(_) => return,
+                        Notice::Event(_) => {}
+                    }
+                }
+            };
+            tokio::select! {
+                () = ended => {}
+                // Other processes' events are not heard here.
+                () = self.shared.clock.sleep(self.shared.config.idle_poll) => {}
+            }
+        }
+    }
+
+    /// Gives `node` leases on at most `limit` (1–1,000) tasks that it is the choice for.
+    ///
+    /// # Errors
+    /// NotFound for a node that is not registered.
+    pub async fn lease(&self, node: &NodeId, limit: usize) -> Result<Vec<Assignment>> {
+        let shared = &self.shared;
+        let (now, config) = (shared.clock.now(), &shared.config);
+        let record = shared.stores.nodes.node(node).await?;
+        let record = record.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no node \"{node}\""))
+        })?;
+        let judge = |record| Candidate::judge(record, now, config.liveness, &config.power);
+        let asker = judge(&record);
+        let rivals = shared.draw_rivals(&record.node).await?.iter().map(judge).collect();
+        let (policy, duration) = (config.placement, config.lease);
+        let request = LeaseRequest { asker, rivals, policy, limit, duration };
+        let assignments = shared.stores.tasks.lease(request, now).await?;
+        for Assignment { task, .. } in &assignments {
+            let (id, node, attempt) = (task.id, node.clone(), task.attempts);
+            shared.events.publish(Event::TaskLeased { task: id, node, attempt });
+        }
+        Ok(assignments)
+    }
+
+    /// Extends leases by [`FogConfig::lease`] from now, and keeps their holders' progress.
+    ///
+    /// # Errors
+    /// Inner: Conflict for a lease that is not the current one – the work is in vain.
+    pub async fn renew(
+        &self,
+        claims: Vec<(Claim, Option<crate::scheduler::Progress>)>,
+    ) -> Result<Vec<Result<Task>>> {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let expires_at = now.saturating_add(shared.config.lease);
+        let renewals: Vec<_> = claims
+            .into_iter()
+            .map(|(claim, progress)| Renewal { claim, expires_at, progress })
+            .collect();
+        let news: Vec<_> = renewals.iter().map(|renewal| renewal.progress.is_some()).collect();
+        let answers = shared.stores.tasks.renew(renewals, now).await?;
+        for task in answers.iter().zip(news).filter(|(_, news)| *news).flat_map(|(a, _)| a) {
+            let done = task.progress.as_ref().map_or(0.0, |progress| progress.done);
+            shared.events.publish(Event::TaskProgressed { task: task.id, done });
+        }
+        Ok(answers)
+    }
+
+    /// Ends attempts, and settles their money in the same step.
+    ///
+    /// # Errors
+    /// Inner: Conflict for a lease that is not the current one – it pays nothing.
+    pub async fn complete(&self, completions: Vec<Completion>) -> Result<Vec<Result<Task>>> {
+        let shared = &self.shared;
+        let answers = shared.stores.tasks.complete(completions, shared.clock.now()).await?;
+        answers.iter().flatten().for_each(|task| shared.announce(task));
+        Ok(answers)
+    }
+
+    /// Gives leases back: the tasks wait again, and the attempt does not count.
+    ///
+    /// # Errors
+    /// Inner: Conflict for a lease that is not the current one.
+    pub async fn release(&self, claims: Vec<Claim>) -> Result<Vec<Result<Task>>> {
+        let shared = &self.shared;
+        let answers = shared.stores.tasks.release(claims, shared.clock.now()).await?;
+        answers.iter().flatten().for_each(|task| shared.announce(task));
+        Ok(answers)
+    }
+}
+
+impl Shared {
+    /// Tells the bus what a task's new state means.
+    pub(super) fn announce(&self, task: &Task) {
+        let reason = || task.failure.clone().unwrap_or_default();
+        self.events.publish(match (task.state, &task.done_by) {
+            (TaskState::Succeeded, Some(node)) => {
+                Event::TaskSucceeded { task: task.id, node: node.clone(), paid: task.paid }
+            }
+            (TaskState::Queued | TaskState::Leased, _) => {
+                self.work.notify_waiters();
+                Event::TaskRetrying { task: task.id, reason: reason() }
+            }
+            _ => Event::TaskEnded { task: task.id, reason: reason() },
+        });
+    }
+}
+
+/// A store that answers fewer items than it was given.
+pub(super) fn no_answer() -> Error {
+    Error::new(ErrorKind::Internal, "the store did not answer every item")
+}
