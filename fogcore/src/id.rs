@@ -194,6 +194,15 @@ text_id! {
     /// An account of the ledger. 1–128 visible characters.
     AccountId, "account id", 128
 }
+impl AccountId {
+    /// Whether its name begins with `fog:`: such accounts are the fog's own (escrow, mint), and
+    /// neither pay for tasks nor own nodes.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("fog:")
+    }
+}
+
 text_id! {
     /// What a task is about, and what a node must be able to execute. 1–64 visible characters.
     TaskKind, "task kind", 64

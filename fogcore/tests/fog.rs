@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use fogcore::event::{Event, Notice, Subscription};
 use fogcore::id::TaskId;
-use fogcore::registry::{Heartbeat, Ineligible, Liveness, Percent, PowerState};
+use fogcore::ledger::{Purpose, Transfer};
+use fogcore::registry::{Heartbeat, Ineligible, Liveness, Node, Percent, PowerState};
 use fogcore::scheduler::{
     Backoff, Failure, MAX_BYTES, Output, Progress, Refusal, TaskSpec, TaskState, executor_fn,
     settlement,
@@ -961,4 +962,37 @@ async fn whatever_goes_wrong_every_task_ends_is_paid_at_most_once_and_a_seed_tel
     assert_eq!(differs, None, "{:?}", differs.map(|at| (&first[at], &second[at])));
     assert_eq!(first.len(), second.len());
     assert_ne!(first, simulate(seed.wrapping_add(1)).await);
+}
+
+#[tokio::test]
+async fn the_money_of_tasks_and_the_fogs_own_accounts_are_out_of_reach() {
+    let (stores, _folder) = both_stores().await;
+    for (name, stores) in stores {
+        let (builder, _clock) = still();
+        let fog = builder.stores(stores).open().await.unwrap();
+        // Whoever is called like the fog's own accounts neither works nor pays.
+        let owner = Some(account_id("fog:mint"));
+        let refused = fog.register(Node { owner, ..node("thief", 1) }).await.unwrap_err();
+        assert_eq!(refused.field(), Some("owner"), "{name}");
+        let spec = spec().paid_by(account_id("fog:mint"), amount("1"));
+        assert_eq!(fog.submit(spec, "").await.unwrap_err().field(), Some("budget"), "{name}");
+
+        fog.ledger().mint(&account_id("alice"), amount("1")).await.unwrap();
+        let task = fog.submit(paid(), "").await.unwrap();
+        let (hold, end) = (settlement::hold_id(task.id), settlement::end_id(task.id));
+        let (alice, escrow) = (account_id("alice"), settlement::escrow());
+        let (id, cent) = (fog.ledger().new_id(), amount("0.01"));
+        let purpose = Purpose::Transfer;
+        for theft in [
+            Transfer::void(id, hold, purpose),
+            Transfer::post(id, hold, cent, purpose),
+            Transfer::direct(end, &alice, &escrow, cent, purpose),
+            Transfer::direct(id, &escrow, &alice, cent, purpose),
+            Transfer::direct(id, &account_id("fog:mint"), &alice, cent, Purpose::TaskReward),
+        ] {
+            let refused = fog.ledger().transfer(theft.clone()).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Denied, "{name}: {theft:?}");
+        }
+        assert_eq!(funds(&fog, "alice").await, (amount("0.9"), amount("0.1")), "{name}");
+    }
 }

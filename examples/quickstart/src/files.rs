@@ -18,20 +18,44 @@ pub(crate) struct FoundFile {
     pub(crate) path: PathBuf,
     /// Where it is for a process in another working directory.
     pub(crate) absolute: PathBuf,
-    /// Its length and the time of its last change in ns, as far as they could be told.
-    version: (u64, i128),
+    /// What changes with it, as far as that could be told.
+    version: Version,
 }
 
 impl FoundFile {
     /// The same for the same version of the same file, in this run and in every other.
     pub(crate) fn key(&self) -> String {
-        let (length, changed) = self.version;
         let path = self.absolute.as_os_str().as_bytes();
         let mut hasher = blake3::Hasher::new_derive_key("fogcore quickstart 2026 file version");
         hasher.update(&(path.len() as u64).to_le_bytes()).update(path);
-        hasher.update(&length.to_le_bytes());
-        hasher.update(&changed.to_le_bytes());
+        let Version { length, inode, written, touched } = self.version;
+        hasher.update(&length.to_le_bytes()).update(&inode.to_le_bytes());
+        hasher.update(&written.to_le_bytes()).update(&touched.to_le_bytes());
         hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// What tells one version of a file from another. The time of the last change of its inode is
+/// the one that no program can set back: it also moves when the file becomes readable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Version {
+    length: u64,
+    inode: u64,
+    /// Nanoseconds since 1970, both.
+    written: i128,
+    touched: i128,
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        let nanos =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self {
+            length: metadata.len(),
+            inode: metadata.ino(),
+            written: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            touched: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        }
     }
 }
 
@@ -86,8 +110,8 @@ pub(crate) fn walk(
             // A folder behind a link, a pipe, a socket, a device.
             Some(metadata) if !metadata.is_file() => continue,
             Some(metadata) if except.contains(&identity(metadata)) => continue,
-            Some(metadata) => (metadata.len(), changed(metadata)),
-            None => (0, 0),
+            Some(metadata) => Version::of(metadata),
+            None => Version::default(),
         };
         let absolute = std::path::absolute(&path)
             .with_context(|| format!("cannot tell where {} is", shown(&path)))?;
@@ -101,10 +125,6 @@ pub(crate) fn walk(
 fn is_cache(entry: &DirEntry) -> bool {
     entry.file_name() == ".git"
         || entry.file_type().is_dir() && entry.path().join("CACHEDIR.TAG").is_file()
-}
-
-fn changed(metadata: &Metadata) -> i128 {
-    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
 }
 
 #[cfg(test)]

@@ -278,7 +278,8 @@ impl Run {
             // Counting a large table takes time that the workers need more – except to catch one.
             let took = clock.elapsed().saturating_sub(begun);
             let factor = if half && self.killed.is_none() { 0 } else { 4 };
-            clock.sleep((factor * took).max(Duration::from_millis(1))).await;
+            let pause = (factor * took).clamp(Duration::from_millis(1), Duration::from_secs(1));
+            clock.sleep(pause).await;
         }
     }
 

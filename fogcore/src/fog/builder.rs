@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Fog, FogConfig, Shared};
+use super::{Fog, FogConfig, MINT, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBus;
 use crate::id::IdSource;
@@ -78,7 +78,7 @@ impl FogBuilder {
         Self { manual: true, ..self }
     }
 
-    /// Opens the fog, and the account that tasks are settled through.
+    /// Opens the fog, and the accounts of its own.
     ///
     /// # Errors
     /// InvalidInput for a configuration or URL that makes no sense; what the store says.
@@ -109,7 +109,9 @@ impl FogBuilder {
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };
         let asset = shared.config.asset.clone();
-        fog.ledger().open_account(Account::new(settlement::escrow(), asset)).await?;
+        for own in [settlement::escrow(), MINT.parse()?] {
+            fog.ledger().open_account(Account::new(own, asset.clone())).await?;
+        }
         if !self.manual {
             shared.tasks.spawn(super::maintenance::run(shared.clone()));
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{Shared, tasks::no_answer};
 use crate::amount::Amount;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{Account, Posted, Purpose, Transfer, TrialBalance};
+use crate::scheduler::settlement;
 
 /// The account that new supply comes from; what it owes is what is in circulation.
 pub const MINT: &str = "fog:mint";
@@ -57,7 +58,6 @@ impl Ledger {
     pub async fn mint(&self, account: &AccountId, amount: Amount) -> Result<Posted> {
         let asset = &self.shared.config.asset;
         let mint: AccountId = MINT.parse()?;
-        self.open_account(Account::new(mint.clone(), asset.clone())).await?;
         if self.account(account).await?.is_none() {
             let holder = Account::new(account.clone(), asset.clone());
             self.open_account(holder.limited_to_credits()).await?;
@@ -77,9 +77,11 @@ impl Ledger {
     /// Applies up to 8,190 transfers in order, in one durable step, and answers each.
     ///
     /// # Errors
-    /// The outer error is the store's; an inner one is that transfer's
+    /// The outer error is the store's, or Denied for transfers that only tasks make, and accounts
+    /// of the fog's own: a client who could end a task's hold would leave its worker unpaid. An inner one is that transfer's
     /// [`LedgerError`](crate::ledger::LedgerError).
     pub async fn transfer_all(&self, transfers: Vec<Transfer>) -> Result<Vec<Result<Posted>>> {
+        transfers.iter().try_for_each(check_own)?;
         let answers =
             self.shared.stores.ledger.transfer(transfers, self.shared.clock.now()).await?;
         for posted in answers.iter().flatten() {
@@ -119,4 +121,18 @@ impl Ledger {
     pub async fn trial_balance(&self) -> Result<TrialBalance> {
         self.shared.stores.ledger.trial_balance().await
     }
+}
+
+/// Refuses what would meddle with the money of tasks.
+fn check_own(transfer: &Transfer) -> Result<()> {
+    let ids = [Some(transfer.id), transfer.ends_hold()];
+    let reserved = transfer.accounts().is_some_and(|named| named.iter().any(|a| a.is_reserved()));
+    if ids.into_iter().flatten().any(settlement::is_own)
+        || transfer.purpose.is_of_task()
+        || reserved && transfer.purpose != Purpose::Mint
+    {
+        let refused = format!("the transfer {} is one that only the fog makes", transfer.id);
+        return Err(Error::new(ErrorKind::Denied, refused));
+    }
+    Ok(())
 }

@@ -44,17 +44,16 @@ impl Shared {
     /// Ends leases and deadlines that ran out, and lets retries go.
     pub(super) async fn maintain(&self) -> Result<()> {
         let now = self.clock.now();
+        while self.stores.tasks.promote(now, STEP).await? > 0 {
+            self.work.notify_waiters();
+        }
         loop {
             let ended = self.stores.tasks.expire(now, STEP).await?;
             ended.iter().for_each(|task| self.announce(task));
             if ended.len() < STEP {
-                break;
+                return Ok(());
             }
         }
-        while self.stores.tasks.promote(now, STEP).await? > 0 {
-            self.work.notify_waiters();
-        }
-        Ok(())
     }
 
     /// Tells whose liveness changed since the last look.

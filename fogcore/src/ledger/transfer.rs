@@ -63,6 +63,12 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// Whether it is for a task: such transfers are made with the task's changes, never alone.
+    #[must_use]
+    pub const fn is_of_task(self) -> bool {
+        matches!(self, Self::TaskHold | Self::TaskSettle | Self::TaskReward | Self::TaskRelease)
+    }
+
     /// Its name, as in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

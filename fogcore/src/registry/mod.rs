@@ -37,7 +37,7 @@ pub use self::{
     eligibility::{Eligibility, Ineligible, PowerHistory, PowerPolicy},
     heartbeat::{Heartbeat, PowerState},
     liveness::{Liveness, LivenessPolicy},
-    node::{Address, Gpu, Labels, Node, NodeKind, Rates, Resources, check_label},
+    node::{Address, Gpu, Labels, Node, NodeKind, Rates, Resources, check_label, check_mib},
     query::{MAX_PAGE, NodeFilter, page_limit},
     record::{Beat, NodeRecord},
     units::{Celsius, Millis, Percent, Port, UnitError},

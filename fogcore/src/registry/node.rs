@@ -167,6 +167,9 @@ impl Node {
     /// InvalidInput with the field's name.
     pub fn check(&self) -> Result<()> {
         at_most("name", self.name.chars().count(), 128, "characters")?;
+        if self.owner.as_ref().is_some_and(AccountId::is_reserved) {
+            return Err(Error::invalid("owner", "accounts named fog: are the fog's own"));
+        }
         at_most("region", self.region.chars().count(), 64, "characters")?;
         at_most("addresses", self.addresses.len(), 16, "entries")?;
         for address in &self.addresses {
@@ -176,6 +179,8 @@ impl Node {
         for (key, value) in &self.labels {
             check_label(key, value)?;
         }
+        check_mib("resources.memory_mib", self.resources.memory_mib)?;
+        check_mib("resources.storage_mib", self.resources.storage_mib)?;
         at_most("resources.gpus", self.resources.gpus.len(), 64, "entries")?;
         for gpu in &self.resources.gpus {
             within("resources.gpus.model", gpu.model.chars().count(), 1, 64)?;
@@ -196,6 +201,18 @@ impl Node {
 pub fn check_label(key: &str, value: &str) -> Result<()> {
     within("labels", key.chars().count(), 1, 63)?;
     at_most("labels", value.chars().count(), 255, "characters")
+}
+
+/// Checks an amount of memory or storage: at most 2^40 MiB, so that all that a node's tasks take
+/// can be added up.
+///
+/// # Errors
+/// InvalidInput with the field's name.
+pub fn check_mib(field: &'static str, mib: u64) -> Result<()> {
+    if mib > 1 << 40 {
+        return Err(Error::invalid(field, format!("{mib} MiB, at most 2^40 are allowed")));
+    }
+    Ok(())
 }
 
 fn at_most(field: &'static str, found: usize, max: usize, what: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::explanation::{Considered, Explanation, Reason, Refusal, Term};
-use super::{Load, Requirements, Task};
+use super::{Load, Requirements, Task, TaskSpec};
 use crate::id::{NodeId, TaskKind};
 use crate::registry::{Eligibility, Liveness, LivenessPolicy, Node, NodeRecord, PowerPolicy};
 use crate::time::Timestamp;
@@ -133,6 +133,13 @@ impl Candidate {
         self.too_little(needs, load)
     }
 
+    /// Whether this node can run such a task beside its `load` now.
+    #[must_use]
+    pub fn has_room_for(&self, spec: &TaskSpec, load: &Load) -> bool {
+        self.never(&spec.kind, &spec.requirements).is_none()
+            && self.not_now(&spec.requirements, load).is_none()
+    }
+
     fn too_little(&self, needs: &Requirements, load: &Load) -> Option<Refusal> {
         let has = &self.node.resources;
         let wanted = [
@@ -200,6 +207,9 @@ impl Matcher {
 
     /// Offers the task to the asker.
     pub fn offer(&mut self, task: &Task) -> Offer {
+        if task.spec.deadline.is_some_and(|deadline| deadline <= self.now) {
+            return Offer::Unfit;
+        }
         let considered: Vec<_> = self
             .candidates
             .iter()
@@ -245,7 +255,11 @@ impl Matcher {
         }
         let slots = f64::from(candidate.node.slots.max(1));
         let price = price_of_a_second(&candidate.node);
-        let cheapness = if price > 0.0 { self.cheapest / price } else { 1.0 };
+        let cheapness = match price {
+            0.0 => 1.0,
+            f64::INFINITY => 0.0,
+            price => self.cheapest / price,
+        };
         let headroom = 1.0 - f64::from(load.tasks) / slots;
         let terms = [
             (Term::Quality, candidate.quality / 100.0),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::registry::{Labels, Percent, Resources, check_label};
+use crate::registry::{Labels, Percent, Resources, check_label, check_mib};
 
 /// What a node must have for a task. Zero, empty and none ask for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ impl Requirements {
         for (key, value) in &self.labels {
             check_label(key, value)?;
         }
+        check_mib("requirements.memory_mib", self.memory_mib)?;
+        check_mib("requirements.storage_mib", self.storage_mib)?;
         if self.gpus.models.len() > 64 || self.gpus.models.iter().any(|m| m.chars().count() > 64) {
             let limit = "at most 64 models of at most 64 characters are allowed";
             return Err(Error::invalid("requirements.gpus.models", limit));

@@ -40,12 +40,23 @@ pub fn reward_id(task: TaskId) -> TransferId {
 }
 
 /// The 48 bits of the task's id that tell its time, then 74 bits of a digest. Ids made one after
-/// another stay neighbours in a store's index: scattered ones cost a page of it each.
+/// another stay neighbours in a store's index: scattered ones cost a page of it each. The version
+/// of these UUIDs is none that RFC 9562 gives out, which keeps them apart from clients' ids.
 fn derive(task: TaskId, purpose: &str) -> TransferId {
     let digest = TransferId::derive(task.uuid().as_bytes(), purpose);
     let mut bytes = digest.uuid().into_bytes();
     bytes[..6].copy_from_slice(&task.uuid().as_bytes()[..6]);
+    bytes[6] = bytes[6] & 0x0f | OWN_VERSION << 4;
     TransferId::from_uuid(uuid::Uuid::from_bytes(bytes))
+}
+
+/// The UUID version of derived ids.
+const OWN_VERSION: u8 = 15;
+
+/// Whether this is the id of a transfer that only a task's own change may make or end.
+#[must_use]
+pub fn is_own(transfer: TransferId) -> bool {
+    transfer.uuid().as_bytes()[6] >> 4 == OWN_VERSION
 }
 
 /// What the owner of `node` is owed for work on a task that took `usage`: the node's rates, but
@@ -98,8 +109,21 @@ pub(super) fn settle(task: &Task, reward: Option<&(AccountId, Amount)>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_a_task_are_apart_from_those_that_clients_make() {
+        let task = TaskId::derive(b"t", "task");
+        for id in [hold_id(task), end_id(task), reward_id(task)] {
+            assert!(is_own(id));
+        }
+        let now = crate::time::Timestamp::UNIX_EPOCH;
+        assert!(!is_own(TransferId::derive(b"t", "invoice")));
+        assert!(!is_own(crate::id::IdSource::seeded(1).transfer(now)));
+    }
+
     #[test]
     fn the_escrow_account_has_a_valid_id() {
-        assert_eq!(super::escrow().as_str(), super::ESCROW);
+        assert_eq!(escrow().as_str(), ESCROW);
     }
 }

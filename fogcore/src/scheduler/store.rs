@@ -205,7 +205,8 @@ pub trait TaskStore: Send + Sync {
     async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task>;
 
     /// Ends what ran out of time, at most `limit` tasks: leases (the task waits again or is
-    /// dead) and, in the queue, deadlines (the task failed).
+    /// dead) and, in the queue, deadlines (the task failed). One that cannot be ended stays as it
+    /// is and keeps no other from ending.
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>>;
 
     /// Lets at most `limit` tasks whose backoff has passed be leased again, and tells how many.

@@ -155,6 +155,9 @@ impl TaskSpec {
         if !(1..=1_000).contains(&self.max_attempts) {
             return Err(Error::invalid("max_attempts", "must be between 1 and 1000"));
         }
+        if self.payer().is_some_and(AccountId::is_reserved) {
+            return Err(Error::invalid("budget", "accounts named fog: are the fog's own"));
+        }
         if self.budget.as_ref().is_some_and(|budget| budget.limit.is_zero()) {
             return Err(Error::invalid("budget", "must be more than zero, or left out"));
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::settlement;
 use super::{
-    Claim, Completion, Explanation, MAX_BYTES, NewTask, Outcome, Renewal, SchedulerError,
+    Claim, Completion, Explanation, MAX_BYTES, NewTask, Outcome, Progress, Renewal, SchedulerError,
     Submitted, Tally, Task, TaskSpec, TaskState,
 };
 use crate::amount::Amount;
@@ -128,8 +128,9 @@ impl WorkingSet {
     pub fn renew(&mut self, renewal: Renewal) -> Result<Task> {
         let mut task = self.find(renewal.claim.task)?;
         task.held_by(&renewal.claim)?.expires_at = renewal.expires_at;
-        if renewal.progress.is_some() {
-            task.progress = renewal.progress;
+        if let Some(progress) = renewal.progress {
+            // Whoever filled in its fields: what is kept is in range.
+            task.progress = Some(Progress::new(progress.done, &progress.note));
         }
         Ok(self.keep(task))
     }

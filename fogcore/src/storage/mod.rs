@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::NodeId;
 use crate::ledger::LedgerStore;
 use crate::registry::NodeStore;
-use crate::scheduler::{SchedulerError, TaskStore};
+use crate::scheduler::{SchedulerError, Task, TaskStore};
 
 /// The stores of all domains. Clones share them.
 #[derive(Clone)]
@@ -82,6 +82,17 @@ fn check_batch(found: usize, max: usize) -> Result<()> {
         return Err(SchedulerError::BatchTooLong { found, max }.into());
     }
     Ok(())
+}
+
+/// The tasks that were ended; what could not be ended is told to the log alone.
+fn ended(answers: Vec<Result<Option<Task>>>) -> Vec<Task> {
+    let logged = |answer: Result<Option<Task>>| {
+        answer.unwrap_or_else(|error| {
+            tracing::error!(%error, "a task cannot be ended");
+            None
+        })
+    };
+    answers.into_iter().filter_map(logged).collect()
 }
 
 fn no_node(node: &NodeId) -> Error {

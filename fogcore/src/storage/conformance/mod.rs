@@ -19,6 +19,7 @@
     reason = "a test suite: a broken promise is a panic"
 )]
 
+pub mod hostile;
 pub mod ledger;
 pub mod money;
 pub mod nodes;
@@ -68,6 +69,11 @@ macro_rules! conformance_suite {
                 a_report_sent_twice_pays_once every_end_without_success_frees_the_budget
                 a_budget_that_is_not_covered_is_refused a_price_above_the_budget_changes_nothing
                 an_unpaid_task_moves_no_money,
+            hostile: a_task_that_cannot_end_keeps_no_other_from_ending
+                progress_out_of_range_is_kept_in_range the_largest_resources_add_up
+                a_task_is_not_handed_out_after_its_deadline
+                large_tasks_do_not_block_a_slot_for_small_ones
+                a_price_beyond_all_amounts_is_explained payloads_go_with_their_tasks,
             random: transfers_agree_with_the_book a_random_history_loses_nothing,
         }
     };

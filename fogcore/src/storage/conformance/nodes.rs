@@ -19,7 +19,7 @@ fn rich(name: &str) -> Node {
         resources: Resources {
             cpu_cores: 8,
             cpu_mhz: 2_400,
-            memory_mib: u64::MAX,
+            memory_mib: 1 << 40,
             storage_mib: 1,
             bandwidth_mbps: 100,
             gpus: vec![Gpu { model: "G".into(), memory_mib: 4 }],

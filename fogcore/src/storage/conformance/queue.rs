@@ -139,8 +139,8 @@ pub async fn a_task_comes_back_as_it_was(stores: &Stores) {
     let rich = TaskSpec {
         requirements: Requirements {
             cpu_cores: u32::MAX,
-            memory_mib: u64::MAX,
-            storage_mib: u64::MAX,
+            memory_mib: 1 << 40,
+            storage_mib: 1 << 40,
             bandwidth_mbps: 1,
             gpus: GpuRequirement { count: 2, memory_mib: 80_000, models: vec!["A100".into()] },
             labels: [("zone".into(), "a\"b".into())].into(),

@@ -131,7 +131,7 @@ impl TaskIndex {
         }
     }
 
-    /// Ready tasks that the asker could do if it were empty, best first.
+    /// Ready tasks that the asker has room for, best first.
     pub(super) fn candidates(
         &self,
         asker: &Candidate,
@@ -139,10 +139,13 @@ impl TaskIndex {
         set: &WorkingSet,
     ) -> Vec<TaskId> {
         let mut ranked = Vec::new();
+        let load = self.loads.get(&asker.node.id).copied().unwrap_or_default();
         for class in self.ready.values() {
-            let fits = class.values().next().and_then(|id| set.task(*id)).is_some_and(|task| {
-                asker.never(&task.spec.kind, &task.spec.requirements).is_none()
-            });
+            let fits = class
+                .values()
+                .next()
+                .and_then(|id| set.task(*id))
+                .is_some_and(|task| asker.has_room_for(&task.spec, &load));
             if fits {
                 ranked.extend(class.iter().take(limit));
             }

@@ -237,7 +237,7 @@ impl TaskStore for MemoryStore {
         let state = &mut *self.lock();
         let due = state.index.due(now, limit);
         let answers = state.each(due, now, |set, id| set.expire(id, now));
-        answers.into_iter().filter_map(Result::transpose).collect()
+        Ok(crate::storage::ended(answers))
     }
 
     async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize> {

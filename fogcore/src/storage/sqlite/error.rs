@@ -41,6 +41,10 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(5 | 6))
 }
 
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(13)
+}
+
 /// Turns results of the database into the core's.
 pub(super) trait OrStoreError<T> {
     fn or_store_error(self) -> Result<T>;

@@ -3,11 +3,11 @@
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use super::error::{OrStoreError, StoreError, is_busy};
+use super::error::{OrStoreError, StoreError, is_busy, is_full};
 use super::loaded::Loaded;
 use super::request::{Lease, Request, Run, Wanted};
 use super::select::grant;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Carries out groups, one after another, on the connection that writes.
 pub(super) struct Transactor {
@@ -25,6 +25,8 @@ pub(super) struct Transactor {
 /// Why a group did not come to its end.
 #[derive(Clone)]
 enum Failure {
+    /// It could not even begin: the file is locked, or cannot be reached.
+    NotBegun(Error),
     /// Nothing of it was done.
     Undone(Error),
     /// Its commit was cut off: nobody knows, and every request may be sent again.
@@ -34,7 +36,7 @@ enum Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Undone(error) | Failure::Unknown(error) => error,
+            Failure::NotBegun(error) | Failure::Undone(error) | Failure::Unknown(error) => error,
         }
     }
 }
@@ -57,21 +59,34 @@ impl Transactor {
         }
     }
 
-    /// Commits the group, and tells what became of each request. All are done together; if that
-    /// fails, each is done again in a transaction of its own, so that the one at fault fails alone.
+    /// Commits the group, and tells what became of each request. All are done together; if they
+    /// are refused, each is done again in a transaction of its own, so that the one at fault fails
+    /// alone.
     pub(super) async fn transact(&mut self, group: &mut [Request]) -> Vec<Result<()>> {
-        let mut done = vec![self.attempt(group).await; group.len()];
-        if matches!(done[..], [Err(Failure::Undone(_)), _, ..]) {
-            done.clear();
-            for request in &mut *group {
-                done.push(self.attempt(std::slice::from_mut(request)).await);
-            }
+        let whole = self.attempt(group).await;
+        let Err(Failure::Undone(error)) = &whole else {
+            return group.iter().map(|_| whole.clone().map_err(Error::from)).collect();
+        };
+        tracing::debug!(%error, requests = group.len(), "a group was undone");
+        if error.kind() == ErrorKind::Exhausted {
+            self.make_room().await;
+        } else if group.len() == 1 {
+            return vec![Err(error.clone())];
         }
-        let errors = done.iter().filter_map(|done| done.as_ref().err());
-        if let Some(Failure::Undone(error) | Failure::Unknown(error)) = errors.clone().next() {
-            tracing::debug!(%error, refused = errors.count(), "requests were not committed");
+        let mut outcomes = Vec::new();
+        for request in group {
+            outcomes.push(self.attempt(std::slice::from_mut(request)).await.map_err(Error::from));
         }
-        done.into_iter().map(|done| done.map_err(Error::from)).collect()
+        outcomes
+    }
+
+    /// Copies the log into the database and cuts it off, which may free what a full disk lacks.
+    async fn make_room(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await
+        {
+            tracing::debug!(%error, "no room could be made");
+        }
     }
 
     /// Makes one transaction.
@@ -80,27 +95,37 @@ impl Transactor {
         let mut loaded = std::mem::take(&mut self.loaded);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect.connect().await.or_store_error().map_err(Failure::Undone)?,
+            None => self.connect.connect().await.or_store_error().map_err(Failure::NotBegun)?,
         };
         let version = match begin(&mut connection).await {
             Ok(version) => version,
             Err(error) => {
                 // Busy beyond all patience: nothing was begun, the connection is as good as ever.
                 self.connection = is_busy(&error).then_some(connection);
-                return Err(Failure::Undone(StoreError(error).into()));
+                return Err(Failure::NotBegun(StoreError(error).into()));
             }
         };
         if self.version != Some(version) {
             loaded = Loaded::default();
         }
-        if let Err(error) = self.work(&mut connection, &mut loaded, group).await {
+        let mut done =
+            self.work(&mut connection, &mut loaded, group).await.map_err(Failure::Undone);
+        if done.is_ok() {
+            done = connection.execute("COMMIT").await.map(|_| ()).map_err(|error| {
+                // What the disk or a lock refuses is not committed; of the rest nobody knows.
+                let refused = is_full(&error) || is_busy(&error);
+                let error = StoreError(error).into();
+                if refused { Failure::Undone(error) } else { Failure::Unknown(error) }
+            });
+        }
+        if let Err(Failure::Undone(_)) = &done {
             // It fails if SQLite gave the transaction up already; if it fails for worse, the next
             // transaction cannot begin, and the connection is given up then.
             let _ = connection.execute("ROLLBACK").await;
             self.connection = Some(connection);
-            return Err(Failure::Undone(error));
+            return done;
         }
-        connection.execute("COMMIT").await.or_store_error().map_err(Failure::Unknown)?;
+        done?;
         loaded.trim(self.keep);
         (self.loaded, self.version, self.connection) = (loaded, Some(version), Some(connection));
         Ok(())
@@ -158,4 +183,40 @@ async fn within_savepoint(connection: &mut SqliteConnection, request: &mut dyn R
     }
     connection.execute("RELEASE request").await.or_store_error()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use sqlx::{ConnectOptions, Executor};
+
+    use crate::error::ErrorKind;
+    use crate::registry::{Node, NodeStore};
+    use crate::storage::sqlite::{SqliteOptions, SqliteStore, connect_options};
+    use crate::time::Timestamp;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_group_that_cannot_begin_loses_its_patience_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fog.db");
+        let options =
+            SqliteOptions { busy_timeout: Duration::from_secs(2), ..SqliteOptions::default() };
+        let store = SqliteStore::open(&path, options.clone()).await.unwrap();
+        let mut other = connect_options(&path, &options).connect().await.unwrap();
+        other.execute("BEGIN IMMEDIATE").await.unwrap();
+        let requests = (0..60).map(|number| {
+            let node = Node::new(format!("node-{number}").parse().unwrap());
+            store.register(node, Timestamp::UNIX_EPOCH)
+        });
+        // One by one they would wait for two minutes.
+        let answers = tokio::time::timeout(Duration::from_secs(60), join_all(requests));
+        for answer in answers.await.unwrap() {
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+        other.execute("ROLLBACK").await.unwrap();
+        let node = Node::new("node".parse().unwrap());
+        store.register(node, Timestamp::UNIX_EPOCH).await.unwrap();
+    }
 }

@@ -11,7 +11,18 @@ use super::request::Wanted;
 use super::rows::{self, get, id, to_json};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
-use crate::scheduler::{Tally, WorkingSet};
+use crate::scheduler::{Tally, Task, WorkingSet};
+
+/// About how many bytes a transfer and its place in the maps take, and an account or a tally.
+const TRANSFER: usize = 512;
+const ACCOUNT: usize = 512;
+
+/// About how many bytes a task takes.
+pub(super) fn footprint(task: &Task) -> usize {
+    let labels = task.spec.requirements.labels.iter();
+    let labels: usize = labels.map(|(key, value)| key.len() + value.len() + 64).sum();
+    1_024 + labels + task.failure.as_ref().map_or(0, String::len)
+}
 
 /// A part of the file in memory: what stands in here is what stands there, until somebody else
 /// changes the file.
@@ -23,10 +34,10 @@ pub(super) struct Loaded {
     /// The end of that order.
     pub(super) last_seq: Option<i64>,
     pub(super) tallies: BTreeMap<NodeId, Tally>,
-    /// Transfers that were looked for and were not there; unless the set has them by now.
-    absent: HashSet<TransferId>,
-    /// How much was asked for, and is loaded therefore.
-    kept: usize,
+    /// Transfers that were looked for: unless the set has them, they are not there.
+    looked_for: HashSet<TransferId>,
+    /// About how many bytes all of this takes.
+    pub(super) kept: usize,
 }
 
 impl Loaded {
@@ -42,7 +53,6 @@ impl Loaded {
                 wanted.money(id, &task.spec);
             }
         }
-        self.kept += wanted.transfers.len() + wanted.accounts.len();
         self.transfers(connection, &mut wanted).await?;
         self.accounts(connection, wanted.accounts).await
     }
@@ -58,7 +68,6 @@ impl Loaded {
         if missing.is_empty() && names.is_empty() {
             return Ok(());
         }
-        self.kept += missing.len();
         let rows = sqlx::query(
             "SELECT seq, id, task FROM tasks WHERE seq IN (
                  SELECT seq FROM tasks WHERE id IN (SELECT unhex(value) FROM json_each(?1))
@@ -82,9 +91,10 @@ impl Loaded {
     pub(super) fn take_in(&mut self, row: &SqliteRow) -> Result<TaskId> {
         let task = TaskId::from_uuid(id(row, "id")?);
         if self.set.task(task).is_none() {
-            self.set.load_task(rows::task(row)?);
+            let loaded = rows::task(row)?;
+            self.kept += footprint(&loaded);
+            self.set.load_task(loaded);
             self.seqs.insert(task, get(row, "seq")?);
-            self.kept += 1;
         }
         Ok(task)
     }
@@ -102,13 +112,14 @@ impl Loaded {
                     let named = posted.transfer.accounts().into_iter().flatten();
                     wanted.accounts.extend(named.cloned());
                 }
-                None if self.absent.insert(*id) => missing.push(id.uuid()),
+                None if self.looked_for.insert(*id) => missing.push(id.uuid()),
                 None => {}
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
+        self.kept += missing.len() * TRANSFER;
         let rows = sqlx::query(
             "SELECT * FROM transfers WHERE id IN (SELECT unhex(value) FROM json_each(?))",
         )
@@ -134,6 +145,7 @@ impl Loaded {
         if missing.is_empty() {
             return Ok(());
         }
+        self.kept += missing.len() * ACCOUNT;
         let rows =
             sqlx::query("SELECT * FROM accounts WHERE id IN (SELECT value FROM json_each(?))")
                 .bind(texts(missing.iter().map(AccountId::as_str))?)
@@ -156,7 +168,7 @@ impl Loaded {
         if missing.is_empty() {
             return Ok(());
         }
-        self.kept += missing.len();
+        self.kept += missing.len() * ACCOUNT;
         let rows =
             sqlx::query("SELECT * FROM tallies WHERE node IN (SELECT value FROM json_each(?))")
                 .bind(texts(missing.iter().map(|node| node.as_str()))?)
@@ -170,7 +182,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// Forgets everything once it is more than this: what is needed is loaded again.
+    /// Forgets everything once it is more than so many bytes: what is needed is loaded again.
     pub(super) fn trim(&mut self, most: usize) {
         if self.kept > most {
             *self = Self::default();

@@ -55,8 +55,8 @@ pub struct SqliteOptions {
     pub queue: usize,
     /// Requests that share one transaction at most. Default 256.
     pub group: usize,
-    /// How many tasks, accounts and transfers stay loaded for the next transaction. Default
-    /// 32,768: some ten MiB.
+    /// About how many bytes of tasks, accounts and transfers stay loaded for the next transaction.
+    /// Default 16 MiB.
     pub keep: usize,
     /// The most pages (of 4 KiB) that the file may grow to; beyond them every change is refused
     /// as Exhausted, like on a full disk. Default none.
@@ -70,7 +70,7 @@ impl Default for SqliteOptions {
             readers: 4,
             queue: 1_024,
             group: 256,
-            keep: 32_768,
+            keep: 16 << 20,
             max_pages: None,
         }
     }
@@ -125,8 +125,8 @@ fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions
         // What a statement may have to put back stays in memory; spilled to files, it costs more
         // than everything else together.
         .pragma("temp_store", "MEMORY")
-        // 32 MiB: pages that change often are copied back once for many commits.
-        .pragma("wal_autocheckpoint", "8192")
+        // The log is cut back to 4 MiB once it was copied.
+        .pragma("journal_size_limit", "4194304")
         // A whole batch: SQLite's thread need not wait for its rows to be fetched.
         .row_buffer_size(2 * crate::scheduler::MAX_BATCH)
         .statement_cache_capacity(256)

@@ -63,6 +63,15 @@ impl<T> Answer<T> {
         self.result = Ok(value);
     }
 
+    /// What was kept, if something was.
+    pub(super) fn kept(&self) -> Option<&T> {
+        self.result.as_ref().ok()
+    }
+
+    pub(super) fn kept_mut(&mut self) -> Option<&mut T> {
+        self.result.as_mut().ok()
+    }
+
     fn reply(self, outcome: Result<()>) {
         // An error here means that nobody waits any more, which is their choice.
         let _ = self.sender.send(outcome.and(self.result));

@@ -7,9 +7,9 @@ use sqlx::SqliteConnection;
 
 use super::error::OrStoreError;
 use super::lists::{Batch, Rows, Values, write_all};
-use super::loaded::Loaded;
+use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId};
 use crate::ledger::{Account, BookChanges, HoldState, Posted, TransferKind};
 use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
@@ -34,7 +34,7 @@ impl Loaded {
             self.tallies.entry(node.clone()).or_default().add(more);
         }
         let statements =
-            self.money(&book).chain(self.tasks_of(&changes, now)).chain(self.tallied(&changes));
+            self.money(&book).chain(self.tasks_of(&changes, now)?).chain(self.tallied(&changes));
         write_all(connection, statements).await
     }
 
@@ -56,6 +56,7 @@ impl Loaded {
         for (id, _) in &changes.payloads {
             last += 1;
             self.seqs.insert(*id, last);
+            self.kept += self.set.task(*id).map_or(0, footprint);
         }
         self.last_seq = Some(last);
         Ok(())
@@ -69,30 +70,34 @@ impl Loaded {
         ACCOUNTS.batches(accounts, bind_account).chain(TRANSFERS.batches(transfers, bind_transfer))
     }
 
-    fn tasks_of(&self, changes: &Changes, now: Timestamp) -> impl Iterator<Item = Result<Batch>> {
-        let placed = |id: &TaskId| Some((*self.seqs.get(id)?, self.set.task(*id)?));
+    fn tasks_of(
+        &self,
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Result<impl Iterator<Item = Result<Batch>>> {
         let new: BTreeSet<_> = changes.payloads.iter().map(|(id, _)| *id).collect();
         let changed: BTreeSet<_> = changes.tasks.iter().filter(|id| !new.contains(id)).collect();
-        let new: Vec<Placed<'_>> =
-            changes.payloads.iter().filter_map(|(id, _)| placed(id)).collect();
-        let changed: Vec<Placed<'_>> = changed.into_iter().filter_map(placed).collect();
-        NEW_TASKS
+        let new = changes.payloads.iter().map(|(id, _)| self.placed(*id)).collect::<Result<_>>()?;
+        let changed = changed.into_iter().map(|id| self.placed(*id)).collect::<Result<_>>()?;
+        let why = changes.explanations.iter().map(|(id, why)| Ok((self.placed(*id)?.0, why)));
+        Ok(NEW_TASKS
             .batches(new, move |values, task| bind_new_task(values, task, now))
             .chain(TASKS.batches(changed, move |values, task| bind_task(values, task, now)))
-            .chain(PAYLOADS.batches(self.full(&changes.payloads), bind_bytes))
-            .chain(RESULTS.batches(self.full(&changes.results), bind_bytes))
-            .chain(EXPLANATIONS.batches(self.explained(changes), bind_explanation))
+            .chain(PAYLOADS.batches(self.full(&changes.payloads)?, bind_bytes))
+            .chain(RESULTS.batches(self.full(&changes.results)?, bind_bytes))
+            .chain(EXPLANATIONS.batches(why.collect::<Result<_>>()?, bind_explanation)))
+    }
+
+    /// The task and its place, which everything that changed has.
+    fn placed(&self, id: TaskId) -> Result<Placed<'_>> {
+        let missing = || Error::new(ErrorKind::Internal, format!("task {id} has no place"));
+        self.seqs.get(&id).copied().zip(self.set.task(id)).ok_or_else(missing)
     }
 
     /// Only what is not empty needs a row: that the task is there, or succeeded, says the rest.
-    fn full(&self, bytes: &[(TaskId, Bytes)]) -> Vec<(i64, Bytes)> {
+    fn full(&self, bytes: &[(TaskId, Bytes)]) -> Result<Vec<(i64, Bytes)>> {
         let full = bytes.iter().filter(|(_, bytes)| !bytes.is_empty());
-        full.filter_map(|(id, bytes)| Some((*self.seqs.get(id)?, bytes.clone()))).collect()
-    }
-
-    fn explained<'c>(&self, changes: &'c Changes) -> Vec<(i64, &'c Explanation)> {
-        let explanations = changes.explanations.iter();
-        explanations.filter_map(|(id, why)| Some((*self.seqs.get(id)?, why))).collect()
+        full.map(|(id, bytes)| Ok((self.placed(*id)?.0, bytes.clone()))).collect()
     }
 
     fn tallied(&self, changes: &Changes) -> impl Iterator<Item = Result<Batch>> {

@@ -22,6 +22,9 @@ use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskSt
 /// How many classes one look goes through; the next one goes on where it ended.
 const MAX_CLASSES: usize = 256;
 
+/// So much is granted in one group before it is written: every look goes past it.
+const MOST_UNWRITTEN: usize = 256;
+
 /// Grants each asker what it should have of what is ready, and writes that.
 pub(super) async fn grant(
     connection: &mut SqliteConnection,
@@ -35,34 +38,70 @@ pub(super) async fn grant(
         return Ok(());
     }
     let mut loads = loads(connection, leases).await?;
-    let (mut granted, mut latest) = (0, None);
-    for lease in leases {
-        let classes = fitting(&heads, &lease.request.asker);
-        let assignments = assign(connection, loaded, &loads, lease, &classes, granted).await?;
-        // Not written yet, so the next look at the database does not show it.
-        granted += assignments.len();
-        latest = latest.max(Some(lease.now));
+    // What was granted and is not written yet, which a look at the database does not show.
+    let mut unwritten = 0;
+    for lease in &mut *leases {
+        let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
+        let classes = fitting(&heads, &lease.request.asker, load);
+        let assignments = assign(connection, loaded, &loads, lease, &classes, unwritten).await?;
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         for given in &assignments {
             *load = load.plus(&given.task.spec.requirements);
         }
+        unwritten += assignments.len();
         lease.answer.keep(assignments);
+        if unwritten > MOST_UNWRITTEN {
+            loaded.save(connection, lease.now).await?;
+            unwritten = 0;
+        }
     }
-    match latest {
-        Some(now) => loaded.save(connection, now).await,
-        None => Ok(()),
+    if let Some(now) = leases.iter().map(|lease| lease.now).max() {
+        loaded.save(connection, now).await?;
     }
+    payloads(connection, loaded, leases).await
 }
 
-/// Grants one asker what it should have of these classes; `granted` of the tasks that are ready
-/// in the database were granted before.
+/// Hands out the payloads of what was granted: only now, because most tasks that are looked at
+/// are not.
+async fn payloads(
+    connection: &mut SqliteConnection,
+    loaded: &Loaded,
+    leases: &mut [&mut Lease],
+) -> Result<()> {
+    let granted = || leases.iter().filter_map(|lease| lease.answer.kept()).flatten();
+    let seqs: Vec<i64> =
+        granted().filter_map(|given| loaded.seqs.get(&given.task.id).copied()).collect();
+    if seqs.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query(
+        "SELECT seq, payload FROM payloads WHERE seq IN (SELECT value FROM json_each(?))",
+    )
+    .bind(integers(&seqs)?)
+    .fetch_all(connection)
+    .await
+    .or_store_error()?;
+    let mut payloads = HashMap::new();
+    for row in &rows {
+        payloads.insert(get::<i64>(row, "seq")?, Bytes::copy_from_slice(get(row, "payload")?));
+    }
+    for given in leases.iter_mut().filter_map(|lease| lease.answer.kept_mut()).flatten() {
+        let seq = loaded.seqs.get(&given.task.id);
+        // A payload that is empty has no row.
+        given.payload = seq.and_then(|seq| payloads.remove(seq)).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Grants one asker what it should have of these classes, without the payloads; `unwritten` of
+/// the tasks that are ready in the database were granted before.
 async fn assign(
     connection: &mut SqliteConnection,
     loaded: &mut Loaded,
     loads: &HashMap<NodeId, Load>,
     lease: &Lease,
     classes: &[i64],
-    granted: usize,
+    unwritten: usize,
 ) -> Result<Vec<Assignment>> {
     let mut assignments = Vec::new();
     if classes.is_empty() {
@@ -73,7 +112,7 @@ async fn assign(
     let mut matcher = Matcher::new(asker, rivals, loads, request.policy, now);
     let mut heads = sqlx::query(HEADS)
         .bind(integers(classes)?)
-        .bind(integer(request.limit + granted))
+        .bind(integer(request.limit + unwritten))
         .fetch(connection);
     while let Some(row) = heads.try_next().await.or_store_error()? {
         let id = loaded.take_in(&row)?;
@@ -84,9 +123,7 @@ async fn assign(
             Offer::Taken(explanation) => {
                 let expires_at = now.saturating_add(request.duration);
                 let task = loaded.set.lease(id, *explanation, now, expires_at)?;
-                let payload: Option<&[u8]> = get(&row, "payload")?;
-                let payload = Bytes::copy_from_slice(payload.unwrap_or_default());
-                assignments.push(Assignment { task, payload });
+                assignments.push(Assignment { task, payload: Bytes::new() });
             }
             Offer::Unfit => {}
             Offer::Enough => break,
@@ -105,14 +142,13 @@ pub(super) async fn is_there_work(
     cursor: &mut i64,
 ) -> Result<bool> {
     let heads = class_heads(connection, cursor).await?;
-    Ok(!fitting(&heads, asker).is_empty())
+    // Its load is looked up under the lock.
+    Ok(!fitting(&heads, asker, &Load::default()).is_empty())
 }
 
-/// The classes of these that the asker could run if it were empty.
-fn fitting(heads: &[(i64, Task)], asker: &Candidate) -> Vec<i64> {
-    let fits = heads
-        .iter()
-        .filter(|(_, head)| asker.never(&head.spec.kind, &head.spec.requirements).is_none());
+/// The classes of these that the asker has room for beside its load.
+fn fitting(heads: &[(i64, Task)], asker: &Candidate, load: &Load) -> Vec<i64> {
+    let fits = heads.iter().filter(|(_, head)| asker.has_room_for(&head.spec, load));
     fits.map(|(class, _)| *class).collect()
 }
 
@@ -150,8 +186,7 @@ async fn class_heads(
 
 /// The best ready tasks of these classes: a query that takes a list of classes and how many tasks
 /// are wanted. (A bare `LIMIT ?` is prepared anew for each value; after a plus it is not.)
-const HEADS: &str = "SELECT t.seq, t.id, t.task, p.payload FROM json_each(?1) c
-     CROSS JOIN tasks t LEFT JOIN payloads p ON p.seq = t.seq
+const HEADS: &str = "SELECT t.seq, t.id, t.task FROM json_each(?1) c CROSS JOIN tasks t
      WHERE t.seq IN (SELECT seq FROM tasks
                      WHERE state = 'queued' AND ready = 1 AND class = c.value
                      ORDER BY priority DESC, seq LIMIT +?2)

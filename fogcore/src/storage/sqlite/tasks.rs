@@ -149,7 +149,7 @@ impl TaskStore for SqliteStore {
         let due = due.collect::<Result<Vec<_>>>()?;
         // What changed since it was read is looked at again, under the lock.
         let ended = self.each(due, now, |task| *task, |_| None, WorkingSet::expire).await?;
-        ended.into_iter().filter_map(Result::transpose).collect()
+        Ok(crate::storage::ended(ended))
     }
 
     async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize> {

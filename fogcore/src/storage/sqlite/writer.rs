@@ -1,5 +1,8 @@
 //! The one task that changes the file: many requests, one transaction, one flush.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -11,7 +14,7 @@ use super::SqliteOptions;
 use super::error::OrStoreError;
 use super::group::Transactor;
 use super::request::{Answer, Decide, Lease, Request, Statements, Wanted, closed};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::scheduler::{Assignment, LeaseRequest, WorkingSet};
 use crate::time::Timestamp;
 
@@ -109,7 +112,13 @@ async fn run(
                 continue;
             }
         }
-        let outcomes = transactor.transact(&mut group).await;
+        // A panic in a decision, which would be a fault of ours, must not end all writing: what it
+        // left is dropped, and who waited for this group is told.
+        let outcomes = AssertUnwindSafe(transactor.transact(&mut group)).catch_unwind().await;
+        let outcomes = outcomes.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Internal, "a change of the store panicked");
+            vec![Err(error); group.len()]
+        });
         for (request, outcome) in group.drain(..).zip(outcomes) {
             request.reply(outcome);
         }
