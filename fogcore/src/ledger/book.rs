@@ -24,8 +24,10 @@ pub struct Book {
 pub struct BookChanges {
     /// Accounts that were opened or whose counters changed.
     pub accounts: Vec<AccountId>,
-    /// Transfers that were added, and holds that were ended.
+    /// Transfers that were added.
     pub transfers: Vec<TransferId>,
+    /// Holds that were ended and had been there before.
+    pub ended_holds: Vec<TransferId>,
 }
 
 impl Book {
@@ -64,6 +66,9 @@ impl Book {
         changes.accounts.dedup();
         changes.transfers.sort_unstable();
         changes.transfers.dedup();
+        changes.ended_holds.sort_unstable();
+        let added = &changes.transfers;
+        changes.ended_holds.retain(|hold| added.binary_search(hold).is_err());
         changes
     }
 
@@ -114,7 +119,7 @@ impl Book {
                 && let Some(posted) = self.transfers.get_mut(&ended)
             {
                 posted.hold = Some(state);
-                self.changes.transfers.push(ended);
+                self.changes.ended_holds.push(ended);
             }
             let is_hold = matches!(transfer.kind, TransferKind::Hold { .. });
             let posted = Posted {
@@ -241,7 +246,11 @@ impl Book {
     }
 
     fn remember(&self, transfers: &[Transfer]) -> Undo {
-        let changes = (self.changes.accounts.len(), self.changes.transfers.len());
+        let changes = [
+            self.changes.accounts.len(),
+            self.changes.transfers.len(),
+            self.changes.ended_holds.len(),
+        ];
         let mut undo = Undo { changes, ..Undo::default() };
         for transfer in transfers {
             undo.transfers.push((transfer.id, self.transfers.get(&transfer.id).cloned()));
@@ -259,8 +268,10 @@ impl Book {
     }
 
     fn restore(&mut self, undo: Undo) {
-        self.changes.accounts.truncate(undo.changes.0);
-        self.changes.transfers.truncate(undo.changes.1);
+        let [accounts, transfers, ended_holds] = undo.changes;
+        self.changes.accounts.truncate(accounts);
+        self.changes.transfers.truncate(transfers);
+        self.changes.ended_holds.truncate(ended_holds);
         for account in undo.accounts {
             self.accounts.insert(account.id.clone(), account);
         }
@@ -278,7 +289,7 @@ impl Book {
 struct Undo {
     accounts: Vec<Account>,
     transfers: Vec<(TransferId, Option<Posted>)>,
-    changes: (usize, usize),
+    changes: [usize; 3],
 }
 
 /// Checks the accounts' limits before `amount` goes from `debit` to `credit`.

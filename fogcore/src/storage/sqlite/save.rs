@@ -10,7 +10,7 @@ use super::lists::{Batch, Rows, Values, write_all};
 use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{NodeId, TaskId};
+use crate::id::{NodeId, TaskId, TransferId};
 use crate::ledger::{Account, BookChanges, HoldState, Posted, TransferKind};
 use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
 use crate::time::Timestamp;
@@ -65,9 +65,13 @@ impl Loaded {
     fn money(&self, changes: &BookChanges) -> impl Iterator<Item = Result<Batch>> {
         let book = &self.set.book;
         let accounts: Vec<_> = changes.accounts.iter().filter_map(|id| book.account(id)).collect();
-        let transfers: Vec<_> =
-            changes.transfers.iter().filter_map(|id| book.transfer(*id)).collect();
-        ACCOUNTS.batches(accounts, bind_account).chain(TRANSFERS.batches(transfers, bind_transfer))
+        let transfers = |ids: &[TransferId]| -> Vec<_> {
+            ids.iter().filter_map(|id| book.transfer(*id)).collect()
+        };
+        ACCOUNTS
+            .batches(accounts, bind_account)
+            .chain(TRANSFERS.batches(transfers(&changes.transfers), bind_transfer))
+            .chain(HOLDS.batches(transfers(&changes.ended_holds), bind_hold))
     }
 
     fn tasks_of(
@@ -134,7 +138,7 @@ const TRANSFERS: Rows = Rows {
     head: "INSERT INTO transfers
         (id, type, debit, credit, amount, hold, hold_state, purpose, reference, at)",
     columns: 10,
-    tail: "ON CONFLICT (id) DO UPDATE SET hold_state = excluded.hold_state",
+    tail: "",
 };
 
 fn bind_transfer(row: &mut Values, posted: &Posted) -> Result<()> {
@@ -156,6 +160,17 @@ fn bind_transfer(row: &mut Values, posted: &Posted) -> Result<()> {
         .push(transfer.purpose.name())
         .push(transfer.reference.map(id_bytes))
         .push(posted.at.as_micros());
+    Ok(())
+}
+
+const HOLDS: Rows = Rows {
+    head: "UPDATE transfers SET hold_state = v.column2 FROM (",
+    columns: 2,
+    tail: ") AS v WHERE transfers.id = v.column1",
+};
+
+fn bind_hold(row: &mut Values, posted: &Posted) -> Result<()> {
+    row.push(id_bytes(posted.transfer.id.uuid())).push(posted.hold.map(HoldState::name));
     Ok(())
 }
 
