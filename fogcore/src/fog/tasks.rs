@@ -174,7 +174,8 @@ impl Fog {
         Ok(assignments)
     }
 
-    /// Extends leases by [`FogConfig::lease`](super::FogConfig::lease) from now, and keeps their holders' progress.
+    /// Extends leases by [`FogConfig::lease`](super::FogConfig::lease) from now, and keeps their
+    /// holders' progress.
     ///
     /// # Errors
     /// Inner: Conflict for a lease that is not the current one – the work is in vain.
