@@ -4,6 +4,7 @@
 pub mod amount;
 pub mod error;
 pub mod event;
+pub mod failover;
 pub mod fog;
 pub mod id;
 pub mod ledger;

@@ -1,0 +1,528 @@
+//! A circuit breaker: stops calling what does not answer, and comes back with care.
+//!
+//! Closed, it counts how calls go over a window. When too many fail or are slow, it opens and
+//! refuses calls for a while; then, half open, it lets a few through; when these succeed it closes,
+//! first for a growing share of the calls. (Nygard, "Release It!", 2007; the windows are those of
+//! resilience4j.) It does no I/O and reads no clock: `now` is handed in, counted from any fixed
+//! point. While it is closed, a call costs a few atomic operations and no lock.
+//!
+//! ```
+//! use std::time::Duration;
+//! use fogcore::failover::{Breaker, BreakerPolicy, BreakerState};
+//!
+//! let breaker = Breaker::new(BreakerPolicy::default())?;
+//! let (mut now, second) = (Duration::ZERO, Duration::from_secs(1));
+//! for _ in 0..5 {
+//!     breaker.acquire(now).expect("closed").failure(now);
+//! }
+//! assert_eq!(breaker.state(), BreakerState::Open);
+//! let refused = breaker.acquire(now).unwrap_err();
+//! now += refused.retry_after.unwrap();
+//! for _ in 0..3 {
+//!     breaker.acquire(now).expect("half open").success(now + second);
+//! }
+//! assert_eq!(breaker.state(), BreakerState::Closed);
+//! # Ok::<(), fogcore::Error>(())
+//! ```
+
+mod count_window;
+mod overdue;
+mod policy;
+mod recovery;
+mod time_window;
+mod window;
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::overdue::Overdue;
+pub use self::policy::{BreakerPolicy, Window as BreakerWindow};
+use self::recovery::Recovery;
+use self::window::{Counts, Outcome, Window};
+use crate::error::Result;
+use crate::failover::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+
+/// Whether calls go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// All of them, or a growing share just after it closed.
+    Closed,
+    /// None.
+    Open,
+    /// A few, to see how it is.
+    HalfOpen,
+    /// None, because somebody said so.
+    ForcedOpen,
+    /// All, because somebody said so.
+    ForcedClosed,
+}
+
+/// Why a breaker opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OpenReason {
+    /// Too large a share of the window failed.
+    FailureRate,
+    /// Too large a share of the window was slow, or is still in flight.
+    SlowRate,
+    /// Too many failures in a row.
+    ConsecutiveFailures,
+    /// A call that was to see how it is failed.
+    ProbeFailed,
+}
+
+/// A change of a breaker's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerChange {
+    /// What it was.
+    pub from: BreakerState,
+    /// What it is.
+    pub to: BreakerState,
+    /// Why it opened, if it did so by itself.
+    pub reason: Option<OpenReason>,
+    /// When, on the clock that the breaker is asked with.
+    pub at: Duration,
+}
+
+/// Who is told of each change; called under the breaker's lock, so it must not call it back.
+pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
+
+/// A call that a breaker refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the circuit breaker is {state:?}")]
+pub struct Refused {
+    /// What it is.
+    pub state: BreakerState,
+    /// After how long it may let a call through again, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// What a breaker has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStats {
+    /// What it is.
+    pub state: BreakerState,
+    /// Calls in the window.
+    pub calls: u32,
+    /// Failed calls in the window.
+    pub failures: u32,
+    /// Slow calls in the window.
+    pub slow: u32,
+    /// Calls in flight for longer than they should be.
+    pub overdue: u32,
+    /// Successes of calls that began before the state changed: they count nowhere else.
+    pub late_successes: u64,
+    /// Failures of calls that began before the state changed.
+    pub late_failures: u64,
+}
+
+/// Leave to make one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    generation: u64,
+    probe: bool,
+    began: Duration,
+}
+
+/// The share of calls that goes through when a breaker has just closed.
+const FIRST_SHARE: f64 = 0.1;
+
+const CLOSED: u64 = 0;
+const RAMPING: u64 = 1;
+const OPEN: u64 = 2;
+const HALF_OPEN: u64 = 3;
+const FORCED_OPEN: u64 = 4;
+const FORCED_CLOSED: u64 = 5;
+
+const fn kind(word: u64) -> u64 {
+    word & 7
+}
+
+const fn generation(word: u64) -> u64 {
+    word >> 3
+}
+
+const fn state_of(word: u64) -> BreakerState {
+    match kind(word) {
+        OPEN => BreakerState::Open,
+        HALF_OPEN => BreakerState::HalfOpen,
+        FORCED_OPEN => BreakerState::ForcedOpen,
+        FORCED_CLOSED => BreakerState::ForcedClosed,
+        _ => BreakerState::Closed,
+    }
+}
+
+/// A circuit breaker.
+pub struct Breaker {
+    policy: BreakerPolicy,
+    seed: u64,
+    /// `generation << 3 | kind`; the generation grows with each change of the state, so that a
+    /// result is known to be late.
+    state: AtomicU64,
+    window: Window,
+    overdue: Option<Overdue>,
+    failures_in_a_row: AtomicU32,
+    /// Nanoseconds: when an open breaker lets calls through, or since when a closed one ramps.
+    turn_at: AtomicU64,
+    /// A 32-bit fraction that grows by the ramp's share with each call; a call at which it passes
+    /// a whole number goes through.
+    admitted: AtomicU64,
+    late_successes: AtomicU64,
+    late_failures: AtomicU64,
+    recovery: Mutex<Recovery>,
+    on_change: Option<OnChange>,
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl Breaker {
+    /// A closed breaker.
+    ///
+    /// # Errors
+    /// InvalidInput with the field's name for a policy that makes no sense.
+    pub fn new(policy: BreakerPolicy) -> Result<Self> {
+        policy.check()?;
+        let overdue = policy.slow_after.filter(|_| policy.count_overdue).map(Overdue::new);
+        Ok(Self {
+            policy,
+            seed: 0,
+            state: AtomicU64::new(1 << 3 | CLOSED),
+            window: Window::new(policy.window),
+            overdue,
+            failures_in_a_row: AtomicU32::new(0),
+            turn_at: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
+            late_successes: AtomicU64::new(0),
+            late_failures: AtomicU64::new(0),
+            recovery: Mutex::default(),
+            on_change: None,
+        })
+    }
+
+    /// The same breaker with a seed of its own for the jitter of its open times.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The same breaker, telling of each change.
+    #[must_use]
+    pub fn on_change(self, on_change: OnChange) -> Self {
+        Self { on_change: Some(on_change), ..self }
+    }
+
+    /// What it is. An open breaker whose time is over stays open until a call asks.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        state_of(self.state.load(Ordering::Acquire))
+    }
+
+    /// What it has counted, at `now`.
+    #[must_use]
+    pub fn stats(&self, now: Duration) -> BreakerStats {
+        let word = self.state.load(Ordering::Acquire);
+        let Counts { calls, failures, slow } = self.window.counts(generation(word), now);
+        BreakerStats {
+            state: state_of(word),
+            calls,
+            failures,
+            slow,
+            overdue: self.overdue.as_ref().map_or(0, |overdue| overdue.count(now)),
+            late_successes: self.late_successes.load(Ordering::Relaxed),
+            late_failures: self.late_failures.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks for leave to make a call.
+    ///
+    /// # Errors
+    /// [`Refused`], with the time after which it is worth asking again.
+    pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<'_>, Refused> {
+        let ticket = self.admit(now)?;
+        Ok(BreakerPermit { breaker: self, ticket, ended: false })
+    }
+
+    pub(crate) fn admit(&self, now: Duration) -> Result<Ticket, Refused> {
+        let word = self.state.load(Ordering::Acquire);
+        let probe = match kind(word) {
+            CLOSED => {
+                if let Some(overdue) = &self.overdue {
+                    self.judge_overdue(word, overdue, now)?;
+                }
+                false
+            }
+            FORCED_CLOSED => false,
+            RAMPING => {
+                self.ramp(word, now)?;
+                false
+            }
+            _ => {
+                self.admit_probe(now)?;
+                true
+            }
+        };
+        if let Some(overdue) = &self.overdue {
+            overdue.begin(now);
+        }
+        // After a probe was let through the state is another one.
+        let word = if probe { self.state.load(Ordering::Acquire) } else { word };
+        Ok(Ticket { generation: generation(word), probe, began: now })
+    }
+
+    /// Whether an open breaker would let a call through at `now`; changes nothing.
+    #[must_use]
+    pub fn would_admit(&self, now: Duration) -> bool {
+        match kind(self.state.load(Ordering::Acquire)) {
+            OPEN => nanos(now) >= self.turn_at.load(Ordering::Acquire),
+            FORCED_OPEN => false,
+            _ => true,
+        }
+    }
+
+    pub(crate) fn succeed(&self, ticket: Ticket, now: Duration) {
+        self.end(ticket, false, now);
+    }
+
+    pub(crate) fn fail(&self, ticket: Ticket, now: Duration) {
+        self.end(ticket, true, now);
+    }
+
+    /// The call was given up, which says nothing about who was called.
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        if let Some(overdue) = &self.overdue {
+            overdue.end(ticket.began);
+        }
+        if ticket.probe {
+            let mut recovery = self.lock();
+            if generation(self.state.load(Ordering::Acquire)) == ticket.generation {
+                recovery.end_probe();
+            }
+        }
+    }
+
+    /// Opens it until it is released.
+    pub fn force_open(&self, now: Duration) {
+        self.force(FORCED_OPEN, now);
+    }
+
+    /// Closes it until it is released: what its calls give is counted, but changes nothing.
+    pub fn force_closed(&self, now: Duration) {
+        self.force(FORCED_CLOSED, now);
+    }
+
+    /// Ends what was forced: closed, with an empty window.
+    pub fn release(&self, now: Duration) {
+        if matches!(self.state(), BreakerState::ForcedOpen | BreakerState::ForcedClosed) {
+            self.force(CLOSED, now);
+        }
+    }
+
+    fn force(&self, to: u64, now: Duration) {
+        let mut recovery = self.lock();
+        recovery.close(now);
+        self.turn(to, None, now);
+    }
+
+    fn end(&self, ticket: Ticket, failed: bool, now: Duration) {
+        if let Some(overdue) = &self.overdue {
+            overdue.end(ticket.began);
+        }
+        let word = self.state.load(Ordering::Acquire);
+        if generation(word) != ticket.generation {
+            let late = if failed { &self.late_failures } else { &self.late_successes };
+            late.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let took = now.saturating_sub(ticket.began);
+        let slow = self.policy.slow_after.is_some_and(|slow| took > slow);
+        if ticket.probe {
+            self.end_probe(ticket, failed || slow, now);
+            return;
+        }
+        let counts = self.window.record(ticket.generation, Outcome::new(failed, slow), now);
+        let mut in_a_row = 0;
+        if failed {
+            in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        } else if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Ordering::Release);
+        }
+        if matches!(kind(word), CLOSED | RAMPING)
+            && let Some(reason) = self.judge(counts, in_a_row)
+        {
+            self.trip(word, reason, now);
+        }
+    }
+
+    /// Why it should open, if it should.
+    fn judge(&self, counts: Counts, in_a_row: u32) -> Option<OpenReason> {
+        let policy = &self.policy;
+        if policy.consecutive_failures.is_some_and(|most| in_a_row >= most) {
+            return Some(OpenReason::ConsecutiveFailures);
+        }
+        if counts.calls < policy.min_calls || counts.failures == 0 && counts.slow == 0 {
+            return None;
+        }
+        let share = |bad: u32| f64::from(bad) / f64::from(counts.calls);
+        if policy
+            .failure_rate
+            .is_some_and(|rate| counts.failures > 0 && share(counts.failures) >= rate)
+        {
+            return Some(OpenReason::FailureRate);
+        }
+        let slow = policy.slow_after.is_some() && share(counts.slow) >= policy.slow_rate;
+        slow.then_some(OpenReason::SlowRate)
+    }
+
+    /// Opens if too many calls are slow, those counted that are still in flight.
+    fn judge_overdue(&self, word: u64, overdue: &Overdue, now: Duration) -> Result<(), Refused> {
+        let hanging = overdue.count(now);
+        if hanging == 0 {
+            return Ok(());
+        }
+        let Counts { calls, slow, .. } = self.window.counts(generation(word), now);
+        let (calls, slow) = (calls.saturating_add(hanging), slow.saturating_add(hanging));
+        if calls < self.policy.min_calls
+            || f64::from(slow) / f64::from(calls) < self.policy.slow_rate
+        {
+            return Ok(());
+        }
+        self.trip(word, OpenReason::SlowRate, now);
+        Err(self.refusal(now))
+    }
+
+    /// Lets a share through that grows while the ramp lasts.
+    fn ramp(&self, word: u64, now: Duration) -> Result<(), Refused> {
+        let since = nanos(now).saturating_sub(self.turn_at.load(Ordering::Acquire));
+        let share = since as f64 / nanos(self.policy.ramp).max(1) as f64;
+        if share >= 1.0 {
+            // If this fails, it changed to something else meanwhile, which the next call sees.
+            let closed = generation(word) << 3 | CLOSED;
+            let _ = self.state.compare_exchange(word, closed, Ordering::AcqRel, Ordering::Acquire);
+            return Ok(());
+        }
+        let step = (share.max(FIRST_SHARE) * f64::from(u32::MAX)) as u64;
+        let before = self.admitted.fetch_add(step, Ordering::AcqRel);
+        if before >> 32 == before.wrapping_add(step) >> 32 {
+            return Err(Refused { state: BreakerState::Closed, retry_after: None });
+        }
+        Ok(())
+    }
+
+    fn trip(&self, word: u64, reason: OpenReason, now: Duration) {
+        let mut recovery = self.lock();
+        // Somebody else may have been faster.
+        if generation(self.state.load(Ordering::Acquire)) == generation(word) {
+            self.open(&mut recovery, reason, now);
+        }
+    }
+
+    fn open(&self, recovery: &mut Recovery, reason: OpenReason, now: Duration) {
+        let until = recovery.open(now, &self.policy, self.seed);
+        self.turn_at.store(nanos(until), Ordering::Release);
+        self.turn(OPEN, Some(reason), now);
+    }
+
+    fn admit_probe(&self, now: Duration) -> Result<(), Refused> {
+        let mut recovery = self.lock();
+        let word = self.state.load(Ordering::Acquire);
+        match kind(word) {
+            OPEN if nanos(now) >= self.turn_at.load(Ordering::Acquire) => {
+                recovery.half_open();
+                self.turn(HALF_OPEN, None, now);
+            }
+            HALF_OPEN => {}
+            _ => return Err(self.refusal(now)),
+        }
+        if recovery.begin_probe(&self.policy) { Ok(()) } else { Err(self.refusal(now)) }
+    }
+
+    fn end_probe(&self, ticket: Ticket, failed: bool, now: Duration) {
+        let mut recovery = self.lock();
+        if generation(self.state.load(Ordering::Acquire)) != ticket.generation {
+            let late = if failed { &self.late_failures } else { &self.late_successes };
+            late.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        recovery.end_probe();
+        if failed {
+            self.open(&mut recovery, OpenReason::ProbeFailed, now);
+        } else if recovery.succeed(&self.policy) {
+            recovery.close(now);
+            self.turn_at.store(nanos(now), Ordering::Release);
+            self.admitted.store(u64::from(u32::MAX), Ordering::Release);
+            self.turn(if self.policy.ramp.is_zero() { CLOSED } else { RAMPING }, None, now);
+        }
+    }
+
+    /// Changes the state; the caller holds the lock.
+    fn turn(&self, to: u64, reason: Option<OpenReason>, now: Duration) {
+        let word = self.state.load(Ordering::Acquire);
+        let next = (generation(word) + 1) << 3 | to;
+        self.failures_in_a_row.store(0, Ordering::Release);
+        self.state.store(next, Ordering::Release);
+        let (from, to) = (state_of(word), state_of(next));
+        if let Some(on_change) = &self.on_change
+            && from != to
+        {
+            on_change(BreakerChange { from, to, reason, at: now });
+        }
+    }
+
+    fn refusal(&self, now: Duration) -> Refused {
+        let state = self.state();
+        let left = self.turn_at.load(Ordering::Acquire).saturating_sub(nanos(now));
+        let open = state == BreakerState::Open;
+        Refused { state, retry_after: open.then(|| Duration::from_nanos(left)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recovery> {
+        self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Leave to make one call; how it went is told by consuming it. Dropped, the call was given up,
+/// which counts for nothing.
+#[derive(Debug)]
+pub struct BreakerPermit<'b> {
+    breaker: &'b Breaker,
+    ticket: Ticket,
+    ended: bool,
+}
+
+impl BreakerPermit<'_> {
+    /// The call succeeded, at `now`.
+    pub fn success(mut self, now: Duration) {
+        self.ended = true;
+        self.breaker.succeed(self.ticket, now);
+    }
+
+    /// The call failed, at `now`.
+    pub fn failure(mut self, now: Duration) {
+        self.ended = true;
+        self.breaker.fail(self.ticket, now);
+    }
+}
+
+impl Drop for BreakerPermit<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.breaker.cancel(self.ticket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Calls that are in flight for longer than they should be, without a list of them.
+
+use std::time::Duration;
+
+use crate::failover::sync::{AtomicI64, AtomicU64, Ordering};
+
+/// A call counts as overdue up to an eighth of its time late.
+const STEPS: u64 = 8;
+/// Enough buckets for all calls that are not overdue yet, and those that just became it.
+const BUCKETS: usize = 16;
+
+/// Counts calls in flight by the step in which they began.
+#[derive(Debug)]
+pub(super) struct Overdue {
+    /// Nanoseconds per step.
+    step: u64,
+    /// `step << 32 | calls in flight that began in it`
+    began: [AtomicU64; BUCKETS],
+    /// Calls that began before all of these steps.
+    older: AtomicI64,
+}
+
+impl Overdue {
+    pub(super) fn new(after: Duration) -> Self {
+        let step = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX) / STEPS;
+        let began = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { step: step.max(1), began, older: AtomicI64::new(0) }
+    }
+
+    fn step(&self, at: Duration) -> u32 {
+        let now = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        // Steps wrap around; only the distance of two of them matters.
+        (now / self.step + 1) as u32
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self, now: Duration) {
+        let step = self.step(now);
+        let bucket = &self.began[step as usize % BUCKETS];
+        let mut word = bucket.load(Ordering::Acquire);
+        loop {
+            let (of, calls) = ((word >> 32) as u32, word as u32);
+            let after = u64::from(step) << 32
+                | if of == step { u64::from(calls.saturating_add(1)) } else { 1 };
+            match bucket.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if of == step => return,
+                // Who is still in flight since the last time round is older than all steps.
+                Ok(_) => {
+                    self.older.fetch_add(i64::from(calls), Ordering::AcqRel);
+                    return;
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// A call that began at `began` ends.
+    pub(super) fn end(&self, began: Duration) {
+        let step = self.step(began);
+        let bucket = &self.began[step as usize % BUCKETS];
+        let mut word = bucket.load(Ordering::Acquire);
+        loop {
+            let (of, calls) = ((word >> 32) as u32, word as u32);
+            if of != step || calls == 0 {
+                self.older.fetch_sub(1, Ordering::AcqRel);
+                return;
+            }
+            let exchanged =
+                bucket.compare_exchange_weak(word, word - 1, Ordering::AcqRel, Ordering::Acquire);
+            match exchanged {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// How many calls are in flight for longer than they should be.
+    pub(super) fn count(&self, now: Duration) -> u32 {
+        let now = self.step(now);
+        let mut overdue = self.older.load(Ordering::Acquire);
+        for bucket in &self.began {
+            let word = bucket.load(Ordering::Acquire);
+            let age = now.wrapping_sub((word >> 32) as u32);
+            if u64::from(age) > STEPS && age < 1 << 31 {
+                overdue += i64::from(word as u32);
+            }
+        }
+        u32::try_from(overdue.max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_overdue_after_its_time_until_it_ends() {
+        let ms = Duration::from_millis;
+        let overdue = Overdue::new(ms(80));
+        overdue.begin(ms(0));
+        overdue.begin(ms(50));
+        assert_eq!(overdue.count(ms(80)), 0);
+        assert_eq!(overdue.count(ms(95)), 1);
+        assert_eq!(overdue.count(ms(145)), 2);
+        // Long after the first bucket was taken over by another round.
+        overdue.begin(ms(160));
+        assert_eq!(overdue.count(ms(10_000)), 3);
+        overdue.end(ms(0));
+        overdue.end(ms(50));
+        overdue.end(ms(160));
+        assert_eq!(overdue.count(ms(10_000)), 0);
+    }
+}

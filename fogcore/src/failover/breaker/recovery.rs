@@ -1,0 +1,63 @@
+//! What a breaker must remember while it is not simply closed; only touched under its lock.
+
+use std::time::Duration;
+
+use super::BreakerPolicy;
+
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// Openings since the last time it was forgiven.
+    openings: u32,
+    opened_at: Duration,
+    closed_at: Duration,
+    probes_in_flight: u32,
+    successes: u32,
+}
+
+impl Recovery {
+    /// It opens: until when?
+    pub(super) fn open(&mut self, now: Duration, policy: &BreakerPolicy, seed: u64) -> Duration {
+        if now.saturating_sub(self.closed_at) >= policy.forgive_after {
+            self.openings = 0;
+        }
+        let exponent = i32::try_from(self.openings).unwrap_or(i32::MAX);
+        let grown = policy.open_for.as_secs_f64() * policy.open_growth.powi(exponent);
+        let capped = grown.min(policy.open_at_most.as_secs_f64());
+        // A hash stands in for dice, so that a replay waits as long.
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes()).update(&self.openings.to_le_bytes());
+        hasher.update(&now.as_nanos().to_le_bytes());
+        let dice = f64::from(hasher.finalize().as_bytes()[0]) / 255.0;
+        let wait = Duration::try_from_secs_f64(capped * (1.0 + dice * policy.open_jitter));
+        self.openings = self.openings.saturating_add(1);
+        self.opened_at = now;
+        now.saturating_add(wait.unwrap_or(policy.open_at_most))
+    }
+
+    pub(super) const fn half_open(&mut self) {
+        (self.probes_in_flight, self.successes) = (0, 0);
+    }
+
+    pub(super) const fn close(&mut self, now: Duration) {
+        self.closed_at = now;
+    }
+
+    /// Lets one more call through, if not too many are.
+    pub(super) const fn begin_probe(&mut self, policy: &BreakerPolicy) -> bool {
+        let free = self.probes_in_flight < policy.half_open_permits;
+        if free {
+            self.probes_in_flight += 1;
+        }
+        free
+    }
+
+    pub(super) const fn end_probe(&mut self) {
+        self.probes_in_flight = self.probes_in_flight.saturating_sub(1);
+    }
+
+    /// A probe succeeded: was it the last one needed?
+    pub(super) const fn succeed(&mut self, policy: &BreakerPolicy) -> bool {
+        self.successes += 1;
+        self.successes >= policy.successes_to_close
+    }
+}

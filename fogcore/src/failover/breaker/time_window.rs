@@ -1,0 +1,111 @@
+//! The calls of the latest so much time, without a lock: sixteen buckets, whatever the traffic.
+
+use std::time::Duration;
+
+use crate::failover::sync::{AtomicU64, Ordering};
+
+use super::window::{Counts, Outcome};
+
+/// In how many steps calls leave the window.
+const BUCKETS: u64 = 16;
+
+#[derive(Debug)]
+pub(super) struct TimeWindow {
+    /// Nanoseconds per bucket.
+    step: u64,
+    calls: [Counter; BUCKETS as usize],
+    failures: [Counter; BUCKETS as usize],
+    slow: [Counter; BUCKETS as usize],
+    /// The step of the latest call that failed or was slow: while none is in the window, nothing
+    /// need be added up.
+    latest_bad: AtomicU64,
+}
+
+/// `step << 32 | count`: a counter that belongs to one step, and starts anew with the next one.
+#[derive(Debug)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one for this step; if a later step has it already, nobody asks for this one.
+    fn count(&self, step: u32) {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let (of, count) = ((word >> 32) as u32, word as u32);
+            let ahead = of.wrapping_sub(step);
+            if ahead != 0 && ahead < 1 << 31 {
+                return;
+            }
+            let count = if ahead == 0 { count.saturating_add(1) } else { 1 };
+            let after = u64::from(step) << 32 | u64::from(count);
+            match self.0.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn of(&self, step: u32) -> u32 {
+        let word = self.0.load(Ordering::Acquire);
+        if (word >> 32) as u32 == step { word as u32 } else { 0 }
+    }
+}
+
+fn counters() -> [Counter; BUCKETS as usize] {
+    std::array::from_fn(|_| Counter(AtomicU64::new(0)))
+}
+
+impl TimeWindow {
+    pub(super) fn new(span: Duration) -> Self {
+        let step = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX) / BUCKETS;
+        Self {
+            step: step.max(1),
+            calls: counters(),
+            failures: counters(),
+            slow: counters(),
+            latest_bad: AtomicU64::new(0),
+        }
+    }
+
+    /// The step at `now`. Each generation begins so far ahead that all earlier calls have left.
+    fn step(&self, generation: u64, now: Duration) -> u64 {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        // Never below BUCKETS, so that a counter that was never used belongs to no window.
+        (now / self.step).wrapping_add((generation + 2).wrapping_mul(BUCKETS))
+    }
+
+    pub(super) fn record(&self, generation: u64, outcome: Outcome, now: Duration) -> Counts {
+        let step = self.step(generation, now);
+        let place = (step % BUCKETS) as usize;
+        self.calls[place].count(step as u32);
+        if outcome.failed() {
+            self.failures[place].count(step as u32);
+        }
+        if outcome.slow() {
+            self.slow[place].count(step as u32);
+        }
+        if outcome != Outcome::SUCCESS {
+            self.latest_bad.fetch_max(step, Ordering::AcqRel);
+        } else if self.latest_bad.load(Ordering::Acquire) + BUCKETS <= step {
+            return Counts { calls: 1, ..Counts::default() };
+        }
+        self.sum(step)
+    }
+
+    pub(super) fn counts(&self, generation: u64, now: Duration) -> Counts {
+        self.sum(self.step(generation, now))
+    }
+
+    fn sum(&self, step: u64) -> Counts {
+        let mut counts = Counts::default();
+        for step in step + 1 - BUCKETS..=step {
+            let place = (step % BUCKETS) as usize;
+            let add = |sum: &mut u32, counter: &Counter| {
+                *sum = sum.saturating_add(counter.of(step as u32));
+            };
+            add(&mut counts.calls, &self.calls[place]);
+            add(&mut counts.failures, &self.failures[place]);
+            add(&mut counts.slow, &self.slow[place]);
+        }
+        counts
+    }
+}

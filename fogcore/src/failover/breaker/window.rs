@@ -1,0 +1,79 @@
+//! How the latest calls went: a window over calls or over time.
+
+use std::time::Duration;
+
+use super::count_window::CountWindow;
+use super::policy;
+use super::time_window::TimeWindow;
+
+/// How one call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outcome(u8);
+
+impl Outcome {
+    pub(super) const SUCCESS: Self = Self(1);
+    const FAILURE: u8 = 2;
+    const SLOW: u8 = 4;
+
+    pub(super) const fn new(failed: bool, slow: bool) -> Self {
+        let failed = if failed { Self::FAILURE } else { 0 };
+        let slow = if slow { Self::SLOW } else { 0 };
+        Self(Self::SUCCESS.0 | failed | slow)
+    }
+
+    pub(super) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    pub(super) const fn failed(self) -> bool {
+        self.0 & Self::FAILURE != 0
+    }
+
+    pub(super) const fn slow(self) -> bool {
+        self.0 & Self::SLOW != 0
+    }
+}
+
+/// What a window holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) calls: u32,
+    pub(super) failures: u32,
+    pub(super) slow: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum Window {
+    Count(CountWindow),
+    Time(TimeWindow),
+}
+
+impl Window {
+    pub(super) fn new(policy: policy::Window) -> Self {
+        match policy {
+            policy::Window::Count(calls) => Self::Count(CountWindow::new(calls)),
+            policy::Window::Time(span) => Self::Time(TimeWindow::new(span)),
+        }
+    }
+
+    /// Takes in a call that ended at `now`, and tells what the window holds then. What it tells
+    /// without any bad call may leave out good ones: no rate depends on them.
+    pub(super) fn record(&self, generation: u64, outcome: Outcome, now: Duration) -> Counts {
+        match self {
+            Self::Count(window) => window.record(generation as u16, outcome),
+            Self::Time(window) => window.record(generation, outcome, now),
+        }
+    }
+
+    /// What the window holds at `now`.
+    pub(super) fn counts(&self, generation: u64, now: Duration) -> Counts {
+        match self {
+            Self::Count(window) => window.counts(generation as u16),
+            Self::Time(window) => window.counts(generation, now),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What happens when a node fails: breakers, probes, outliers, retries.
+//!
+//! Every decision is a synchronous function of what was observed and of `now`, a duration counted
+//! from any fixed point ([`Clock::elapsed`](crate::time::Clock::elapsed)).
+//!
+//! ```
+//! use std::time::Duration;
+//! use fogcore::failover::{Breaker, BreakerPolicy};
+//!
+//! let breaker = Breaker::new(BreakerPolicy::default())?;
+//! let began = Duration::ZERO;
+//! let permit = breaker.acquire(began).expect("a new breaker is closed");
+//! permit.success(began + Duration::from_millis(20));
+//! # Ok::<(), fogcore::Error>(())
+//! ```
+
+mod breaker;
+mod sync;
+
+pub use breaker::{
+    Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
+    BreakerWindow, OnChange, OpenReason, Refused,
+};
