@@ -15,9 +15,13 @@
 //! ```
 
 mod breaker;
+mod budget;
+mod outlier;
 mod sync;
 
 pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
+pub use budget::{BudgetPolicy, RetryBudget};
+pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
