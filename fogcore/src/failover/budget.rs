@@ -17,12 +17,13 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::failover::sync::{AtomicU64, Ordering};
+use crate::failover::words::whole;
 
 /// How much may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ impl RetryBudget {
             return Err(Error::invalid("most", "must be between 1 and 1000000"));
         }
         Ok(Self {
-            per_try: (policy.share * RETRY as f64).round() as u64,
+            per_try: whole((policy.share * RETRY as f64).round()),
             per_second: policy.floor_per_second * RETRY as f64,
             most: u64::from(policy.most) * RETRY,
             saved: AtomicU64::new(0),
@@ -118,7 +119,7 @@ impl RetryBudget {
             self.paid_until.compare_exchange(paid, now, Ordering::AcqRel, Ordering::Acquire);
         // Who loses this race knows that the winner pays for the same time.
         if exchanged.is_ok() {
-            self.pay_in(earned as u64);
+            self.pay_in(whole(earned));
         }
     }
 }

@@ -17,7 +17,7 @@
 mod breaker;
 mod budget;
 mod outlier;
-mod sync;
+mod words;
 
 pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failover::words::whole;
+
 /// When a node is an outlier, and how long it is out. Defaults are Envoy's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,7 +71,8 @@ impl OutlierPolicy {
     /// How many of `nodes` may be out at the same time.
     #[must_use]
     pub fn most_out(&self, nodes: usize) -> usize {
-        ((nodes as f64 * self.most_out.clamp(0.0, 1.0)) as usize).max(1)
+        let most = whole(nodes as f64 * self.most_out.clamp(0.0, 1.0));
+        usize::try_from(most).unwrap_or(usize::MAX).max(1)
     }
 }
 

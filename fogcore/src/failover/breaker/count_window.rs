@@ -1,6 +1,6 @@
 //! The latest N calls, exactly, without a lock: constant memory, constant cost.
 
-use crate::failover::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::window::{Counts, Outcome};
 
@@ -35,7 +35,7 @@ impl CountWindow {
         let entry = u32::from(generation) << 8 | u32::from(outcome.bits());
         let mut old = place.load(Ordering::Acquire);
         loop {
-            if is_later((old >> 8) as u16, generation) {
+            if is_later(generation_of(old), generation) {
                 return self.counts(generation);
             }
             match place.compare_exchange_weak(old, entry, Ordering::AcqRel, Ordering::Acquire) {
@@ -43,7 +43,8 @@ impl CountWindow {
                 Err(now) => old = now,
             }
         }
-        let left = (old >> 8 == entry >> 8).then(|| Outcome::from_bits(old as u8));
+        // What was there leaves the window; a place of an earlier generation was empty.
+        let left = if generation_of(old) == generation { outcome_of(old) } else { None };
         self.add(generation, weight(outcome).wrapping_sub(left.map_or(0, weight)))
     }
 
@@ -71,6 +72,15 @@ impl CountWindow {
         let sums = self.sums.load(Ordering::Acquire);
         if (sums >> 48) as u16 == generation { counts(sums) } else { Counts::default() }
     }
+}
+
+fn generation_of(entry: u32) -> u16 {
+    ((entry >> 8) & 0xffff) as u16
+}
+
+fn outcome_of(entry: u32) -> Option<Outcome> {
+    let bits = (entry & 0xff) as u8;
+    (bits != 0).then(|| Outcome::from_bits(bits))
 }
 
 /// Whether generation `a` came after `b`; they wrap around.

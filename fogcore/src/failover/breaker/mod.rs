@@ -27,99 +27,33 @@
 
 mod count_window;
 mod overdue;
+mod permit;
 mod policy;
 mod recovery;
+mod report;
+mod state;
 mod time_window;
 mod window;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use self::overdue::Overdue;
+pub use self::permit::BreakerPermit;
 pub use self::policy::{BreakerPolicy, Window as BreakerWindow};
 use self::recovery::Recovery;
+pub use self::report::{BreakerChange, BreakerState, BreakerStats, OpenReason, Refused};
+use self::state::{
+    CLOSED, FORCED_CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, RAMPING, generation, kind, state_of, word,
+};
 use self::window::{Counts, Outcome, Window};
 use crate::error::Result;
-use crate::failover::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
-
-/// Whether calls go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// All of them, or a growing share just after it closed.
-    Closed,
-    /// None.
-    Open,
-    /// A few, to see how it is.
-    HalfOpen,
-    /// None, because somebody said so.
-    ForcedOpen,
-    /// All, because somebody said so.
-    ForcedClosed,
-}
-
-/// Why a breaker opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum OpenReason {
-    /// Too large a share of the window failed.
-    FailureRate,
-    /// Too large a share of the window was slow, or is still in flight.
-    SlowRate,
-    /// Too many failures in a row.
-    ConsecutiveFailures,
-    /// A call that was to see how it is failed.
-    ProbeFailed,
-}
-
-/// A change of a breaker's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BreakerChange {
-    /// What it was.
-    pub from: BreakerState,
-    /// What it is.
-    pub to: BreakerState,
-    /// Why it opened, if it did so by itself.
-    pub reason: Option<OpenReason>,
-    /// When, on the clock that the breaker is asked with.
-    pub at: Duration,
-}
+use crate::failover::words::whole;
 
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
-
-/// A call that a breaker refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the circuit breaker is {state:?}")]
-pub struct Refused {
-    /// What it is.
-    pub state: BreakerState,
-    /// After how long it may let a call through again, if that is known.
-    pub retry_after: Option<Duration>,
-}
-
-/// What a breaker has counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BreakerStats {
-    /// What it is.
-    pub state: BreakerState,
-    /// Calls in the window.
-    pub calls: u32,
-    /// Failed calls in the window.
-    pub failures: u32,
-    /// Slow calls in the window.
-    pub slow: u32,
-    /// Calls in flight for longer than they should be.
-    pub overdue: u32,
-    /// Successes of calls that began before the state changed: they count nowhere else.
-    pub late_successes: u64,
-    /// Failures of calls that began before the state changed.
-    pub late_failures: u64,
-}
 
 /// Leave to make one call.
 #[derive(Clone, Copy, Debug)]
@@ -132,37 +66,11 @@ pub(crate) struct Ticket {
 /// The share of calls that goes through when a breaker has just closed.
 const FIRST_SHARE: f64 = 0.1;
 
-const CLOSED: u64 = 0;
-const RAMPING: u64 = 1;
-const OPEN: u64 = 2;
-const HALF_OPEN: u64 = 3;
-const FORCED_OPEN: u64 = 4;
-const FORCED_CLOSED: u64 = 5;
-
-const fn kind(word: u64) -> u64 {
-    word & 7
-}
-
-const fn generation(word: u64) -> u64 {
-    word >> 3
-}
-
-const fn state_of(word: u64) -> BreakerState {
-    match kind(word) {
-        OPEN => BreakerState::Open,
-        HALF_OPEN => BreakerState::HalfOpen,
-        FORCED_OPEN => BreakerState::ForcedOpen,
-        FORCED_CLOSED => BreakerState::ForcedClosed,
-        _ => BreakerState::Closed,
-    }
-}
-
 /// A circuit breaker.
 pub struct Breaker {
     policy: BreakerPolicy,
     seed: u64,
-    /// `generation << 3 | kind`; the generation grows with each change of the state, so that a
-    /// result is known to be late.
+    /// See [`state`]; the generation grows with each change, so that a result is known to be late.
     state: AtomicU64,
     window: Window,
     overdue: Option<Overdue>,
@@ -195,7 +103,7 @@ impl Breaker {
         Ok(Self {
             policy,
             seed: 0,
-            state: AtomicU64::new(1 << 3 | CLOSED),
+            state: AtomicU64::new(word(1, CLOSED)),
             window: Window::new(policy.window),
             overdue,
             failures_in_a_row: AtomicU32::new(0),
@@ -248,7 +156,7 @@ impl Breaker {
     /// [`Refused`], with the time after which it is worth asking again.
     pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<'_>, Refused> {
         let ticket = self.admit(now)?;
-        Ok(BreakerPermit { breaker: self, ticket, ended: false })
+        Ok(BreakerPermit::new(self, ticket))
     }
 
     pub(crate) fn admit(&self, now: Duration) -> Result<Ticket, Refused> {
@@ -405,11 +313,11 @@ impl Breaker {
         let share = since as f64 / nanos(self.policy.ramp).max(1) as f64;
         if share >= 1.0 {
             // If this fails, it changed to something else meanwhile, which the next call sees.
-            let closed = generation(word) << 3 | CLOSED;
+            let closed = state::word(generation(word), CLOSED);
             let _ = self.state.compare_exchange(word, closed, Ordering::AcqRel, Ordering::Acquire);
             return Ok(());
         }
-        let step = (share.max(FIRST_SHARE) * f64::from(u32::MAX)) as u64;
+        let step = whole(share.max(FIRST_SHARE) * f64::from(u32::MAX));
         let before = self.admitted.fetch_add(step, Ordering::AcqRel);
         if before >> 32 == before.wrapping_add(step) >> 32 {
             return Err(Refused { state: BreakerState::Closed, retry_after: None });
@@ -466,7 +374,7 @@ impl Breaker {
     /// Changes the state; the caller holds the lock.
     fn turn(&self, to: u64, reason: Option<OpenReason>, now: Duration) {
         let word = self.state.load(Ordering::Acquire);
-        let next = (generation(word) + 1) << 3 | to;
+        let next = state::word(generation(word) + 1, to);
         self.failures_in_a_row.store(0, Ordering::Release);
         self.state.store(next, Ordering::Release);
         let (from, to) = (state_of(word), state_of(next));
@@ -491,37 +399,6 @@ impl Breaker {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Leave to make one call; how it went is told by consuming it. Dropped, the call was given up,
-/// which counts for nothing.
-#[derive(Debug)]
-pub struct BreakerPermit<'b> {
-    breaker: &'b Breaker,
-    ticket: Ticket,
-    ended: bool,
-}
-
-impl BreakerPermit<'_> {
-    /// The call succeeded, at `now`.
-    pub fn success(mut self, now: Duration) {
-        self.ended = true;
-        self.breaker.succeed(self.ticket, now);
-    }
-
-    /// The call failed, at `now`.
-    pub fn failure(mut self, now: Duration) {
-        self.ended = true;
-        self.breaker.fail(self.ticket, now);
-    }
-}
-
-impl Drop for BreakerPermit<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.breaker.cancel(self.ticket);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Calls that are in flight for longer than they should be, without a list of them.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::failover::sync::{AtomicI64, AtomicU64, Ordering};
+use crate::failover::words::{high, low, pair};
 
 /// A call counts as overdue up to an eighth of its time late.
 const STEPS: u64 = 8;
@@ -30,7 +31,7 @@ impl Overdue {
     fn step(&self, at: Duration) -> u32 {
         let now = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         // Steps wrap around; only the distance of two of them matters.
-        (now / self.step + 1) as u32
+        low(now / self.step + 1)
     }
 
     /// A call begins.
@@ -39,9 +40,8 @@ impl Overdue {
         let bucket = &self.began[step as usize % BUCKETS];
         let mut word = bucket.load(Ordering::Acquire);
         loop {
-            let (of, calls) = ((word >> 32) as u32, word as u32);
-            let after = u64::from(step) << 32
-                | if of == step { u64::from(calls.saturating_add(1)) } else { 1 };
+            let (of, calls) = (high(word), low(word));
+            let after = pair(step, if of == step { calls.saturating_add(1) } else { 1 });
             match bucket.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if of == step => return,
                 // Who is still in flight since the last time round is older than all steps.
@@ -60,7 +60,7 @@ impl Overdue {
         let bucket = &self.began[step as usize % BUCKETS];
         let mut word = bucket.load(Ordering::Acquire);
         loop {
-            let (of, calls) = ((word >> 32) as u32, word as u32);
+            let (of, calls) = (high(word), low(word));
             if of != step || calls == 0 {
                 self.older.fetch_sub(1, Ordering::AcqRel);
                 return;
@@ -80,9 +80,9 @@ impl Overdue {
         let mut overdue = self.older.load(Ordering::Acquire);
         for bucket in &self.began {
             let word = bucket.load(Ordering::Acquire);
-            let age = now.wrapping_sub((word >> 32) as u32);
+            let age = now.wrapping_sub(high(word));
             if u64::from(age) > STEPS && age < 1 << 31 {
-                overdue += i64::from(word as u32);
+                overdue += i64::from(low(word));
             }
         }
         u32::try_from(overdue.max(0)).unwrap_or(u32::MAX)

@@ -1,3 +1,5 @@
+//! The breaker beside a list of calls, and the promises that such a list does not make.
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;

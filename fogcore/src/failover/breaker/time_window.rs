@@ -1,21 +1,22 @@
 //! The calls of the latest so much time, without a lock: sixteen buckets, whatever the traffic.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::failover::sync::{AtomicU64, Ordering};
+use crate::failover::words::{high, low, pair, round};
 
 use super::window::{Counts, Outcome};
 
 /// In how many steps calls leave the window.
-const BUCKETS: u64 = 16;
+const BUCKETS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     /// Nanoseconds per bucket.
     step: u64,
-    calls: [Counter; BUCKETS as usize],
-    failures: [Counter; BUCKETS as usize],
-    slow: [Counter; BUCKETS as usize],
+    calls: [Counter; BUCKETS],
+    failures: [Counter; BUCKETS],
+    slow: [Counter; BUCKETS],
     /// The step of the latest call that failed or was slow: while none is in the window, nothing
     /// need be added up.
     latest_bad: AtomicU64,
@@ -30,13 +31,13 @@ impl Counter {
     fn count(&self, step: u32) {
         let mut word = self.0.load(Ordering::Acquire);
         loop {
-            let (of, count) = ((word >> 32) as u32, word as u32);
+            let (of, count) = (high(word), low(word));
             let ahead = of.wrapping_sub(step);
             if ahead != 0 && ahead < 1 << 31 {
                 return;
             }
             let count = if ahead == 0 { count.saturating_add(1) } else { 1 };
-            let after = u64::from(step) << 32 | u64::from(count);
+            let after = pair(step, count);
             match self.0.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
                 Err(now) => word = now,
@@ -46,17 +47,17 @@ impl Counter {
 
     fn of(&self, step: u32) -> u32 {
         let word = self.0.load(Ordering::Acquire);
-        if (word >> 32) as u32 == step { word as u32 } else { 0 }
+        if high(word) == step { low(word) } else { 0 }
     }
 }
 
-fn counters() -> [Counter; BUCKETS as usize] {
+fn counters() -> [Counter; BUCKETS] {
     std::array::from_fn(|_| Counter(AtomicU64::new(0)))
 }
 
 impl TimeWindow {
     pub(super) fn new(span: Duration) -> Self {
-        let step = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX) / BUCKETS;
+        let step = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX) / BUCKETS as u64;
         Self {
             step: step.max(1),
             calls: counters(),
@@ -70,22 +71,22 @@ impl TimeWindow {
     fn step(&self, generation: u64, now: Duration) -> u64 {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         // Never below BUCKETS, so that a counter that was never used belongs to no window.
-        (now / self.step).wrapping_add((generation + 2).wrapping_mul(BUCKETS))
+        (now / self.step).wrapping_add((generation + 2).wrapping_mul(BUCKETS as u64))
     }
 
     pub(super) fn record(&self, generation: u64, outcome: Outcome, now: Duration) -> Counts {
         let step = self.step(generation, now);
-        let place = (step % BUCKETS) as usize;
-        self.calls[place].count(step as u32);
+        let place = round(step, BUCKETS);
+        self.calls[place].count(low(step));
         if outcome.failed() {
-            self.failures[place].count(step as u32);
+            self.failures[place].count(low(step));
         }
         if outcome.slow() {
-            self.slow[place].count(step as u32);
+            self.slow[place].count(low(step));
         }
         if outcome != Outcome::SUCCESS {
             self.latest_bad.fetch_max(step, Ordering::AcqRel);
-        } else if self.latest_bad.load(Ordering::Acquire) + BUCKETS <= step {
+        } else if self.latest_bad.load(Ordering::Acquire) + BUCKETS as u64 <= step {
             return Counts { calls: 1, ..Counts::default() };
         }
         self.sum(step)
@@ -97,10 +98,10 @@ impl TimeWindow {
 
     fn sum(&self, step: u64) -> Counts {
         let mut counts = Counts::default();
-        for step in step + 1 - BUCKETS..=step {
-            let place = (step % BUCKETS) as usize;
+        for step in step + 1 - BUCKETS as u64..=step {
+            let place = round(step, BUCKETS);
             let add = |sum: &mut u32, counter: &Counter| {
-                *sum = sum.saturating_add(counter.of(step as u32));
+                *sum = sum.saturating_add(counter.of(low(step)));
             };
             add(&mut counts.calls, &self.calls[place]);
             add(&mut counts.failures, &self.failures[place]);

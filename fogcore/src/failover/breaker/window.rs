@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::count_window::CountWindow;
 use super::policy;
 use super::time_window::TimeWindow;
+use crate::failover::words::quarter;
 
 /// How one call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +50,14 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) enum Window {
     Count(CountWindow),
-    Time(TimeWindow),
+    Time(Box<TimeWindow>),
 }
 
 impl Window {
     pub(super) fn new(policy: policy::Window) -> Self {
         match policy {
             policy::Window::Count(calls) => Self::Count(CountWindow::new(calls)),
-            policy::Window::Time(span) => Self::Time(TimeWindow::new(span)),
+            policy::Window::Time(span) => Self::Time(Box::new(TimeWindow::new(span))),
         }
     }
 
@@ -64,7 +65,7 @@ impl Window {
     /// without any bad call may leave out good ones: no rate depends on them.
     pub(super) fn record(&self, generation: u64, outcome: Outcome, now: Duration) -> Counts {
         match self {
-            Self::Count(window) => window.record(generation as u16, outcome),
+            Self::Count(window) => window.record(quarter(generation), outcome),
             Self::Time(window) => window.record(generation, outcome, now),
         }
     }
@@ -72,7 +73,7 @@ impl Window {
     /// What the window holds at `now`.
     pub(super) fn counts(&self, generation: u64, now: Duration) -> Counts {
         match self {
-            Self::Count(window) => window.counts(generation as u16),
+            Self::Count(window) => window.counts(quarter(generation)),
             Self::Time(window) => window.counts(generation, now),
         }
     }

@@ -1,0 +1,34 @@
+//! Several small numbers in one atomic word.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "taking a part of a word, or the whole part of a float, is what this is for"
+)]
+
+/// A word of two halves.
+pub(crate) const fn pair(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+pub(crate) const fn high(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+pub(crate) const fn low(word: u64) -> u32 {
+    word as u32
+}
+
+/// The lowest quarter of a word.
+pub(crate) const fn quarter(word: u64) -> u16 {
+    word as u16
+}
+
+/// The whole part; what is no number or negative gives zero, what is too large the most.
+pub(crate) const fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+/// A place in a list of `length`, counted round and round.
+pub(crate) const fn round(number: u64, length: usize) -> usize {
+    (number % length as u64) as usize
+}
