@@ -161,29 +161,24 @@ impl Breaker {
 
     pub(crate) fn admit(&self, now: Duration) -> Result<Ticket, Refused> {
         let word = self.state.load(Ordering::Acquire);
-        let probe = match kind(word) {
+        let (generation, probe) = match kind(word) {
             CLOSED => {
                 if let Some(overdue) = &self.overdue {
                     self.judge_overdue(word, overdue, now)?;
                 }
-                false
+                (generation(word), false)
             }
-            FORCED_CLOSED => false,
+            FORCED_CLOSED => (generation(word), false),
             RAMPING => {
                 self.ramp(word, now)?;
-                false
+                (generation(word), false)
             }
-            _ => {
-                self.admit_probe(now)?;
-                true
-            }
+            _ => (self.admit_probe(now)?, true),
         };
         if let Some(overdue) = &self.overdue {
             overdue.begin(now);
         }
-        // After a probe was let through the state is another one.
-        let word = if probe { self.state.load(Ordering::Acquire) } else { word };
-        Ok(Ticket { generation: generation(word), probe, began: now })
+        Ok(Ticket { generation, probe, began: now })
     }
 
     /// Whether an open breaker would let a call through at `now`; changes nothing.
@@ -339,7 +334,9 @@ impl Breaker {
         self.turn(OPEN, Some(reason), now);
     }
 
-    fn admit_probe(&self, now: Duration) -> Result<(), Refused> {
+    /// Lets a probe through, and tells the generation that it belongs to: read under the lock,
+    /// because another probe may fail before this one's caller has its ticket.
+    fn admit_probe(&self, now: Duration) -> Result<u64, Refused> {
         let mut recovery = self.lock();
         let word = self.state.load(Ordering::Acquire);
         match kind(word) {
@@ -350,7 +347,11 @@ impl Breaker {
             HALF_OPEN => {}
             _ => return Err(self.refusal(now)),
         }
-        if recovery.begin_probe(&self.policy) { Ok(()) } else { Err(self.refusal(now)) }
+        if recovery.begin_probe(&self.policy) {
+            Ok(generation(self.state.load(Ordering::Acquire)))
+        } else {
+            Err(self.refusal(now))
+        }
     }
 
     fn end_probe(&self, ticket: Ticket, failed: bool, now: Duration) {
