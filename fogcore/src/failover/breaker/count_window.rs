@@ -1,37 +1,71 @@
 //! The latest N calls, exactly, without a lock: constant memory, constant cost.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::window::{Counts, Outcome};
+use crate::failover::words::{low, pair, quarter};
 
-/// A ring of outcomes and their sums. Both carry the generation that they belong to: a result of
-/// an earlier one can change neither.
+/// Sums of the window, and a ring that knows when a bad call leaves it.
+///
+/// A window without a bad call needs no ring: whatever leaves it is a success, so a success only
+/// counts up to the window's length. The ring is made at the first bad call, and is written to as
+/// long as one is in the window. Sums and entries carry the generation that they belong to: a
+/// result of an earlier one can change neither.
 #[derive(Debug)]
 pub(super) struct CountWindow {
-    /// Each `generation << 8 | outcome`; an entry of an earlier generation is an empty place.
-    ring: Box<[AtomicU32]>,
-    next: AtomicUsize,
     /// `generation << 48 | calls << 32 | failures << 16 | slow`
     sums: AtomicU64,
+    next: AtomicU32,
+    length: u16,
+    /// Each `generation << 8 | outcome`; an entry of an earlier generation is an empty place.
+    ring: OnceLock<Box<[AtomicU32]>>,
 }
 
-const FIELD: u64 = 0xffff;
-
 impl CountWindow {
-    pub(super) fn new(calls: u16) -> Self {
-        let ring = (0..calls.max(1)).map(|_| AtomicU32::new(0)).collect();
-        Self { ring, next: AtomicUsize::new(0), sums: AtomicU64::new(0) }
+    pub(super) const fn new(calls: u16) -> Self {
+        let length = if calls == 0 { 1 } else { calls };
+        Self { sums: AtomicU64::new(0), next: AtomicU32::new(0), length, ring: OnceLock::new() }
     }
 
     pub(super) fn record(&self, generation: u16, outcome: Outcome) -> Counts {
-        let sums = self.sums.load(Ordering::Acquire);
-        let full = u64::from(generation) << 48 | (self.ring.len() as u64) << 32;
-        // Another success changes nothing in a window full of them: this is the usual case, and
-        // it costs one read.
-        if sums == full && outcome == Outcome::SUCCESS {
-            return counts(sums);
+        if outcome == Outcome::SUCCESS
+            && let Some(counts) = self.count_among_good(generation)
+        {
+            return counts;
         }
-        let place = &self.ring[self.next.fetch_add(1, Ordering::Relaxed) % self.ring.len()];
+        self.record_in_ring(generation, outcome)
+    }
+
+    /// Takes in a success if all calls in the window are, which is the usual case: in a full
+    /// window it costs one read.
+    fn count_among_good(&self, generation: u16) -> Option<Counts> {
+        let mut sums = self.sums.load(Ordering::Acquire);
+        loop {
+            let (of, calls) = heads(sums);
+            let after = if is_later(of, generation) {
+                return Some(Counts::default());
+            } else if of != generation {
+                word(generation, 1, 0)
+            } else if low(sums) != 0 {
+                return None;
+            } else if calls == self.length {
+                return Some(counts(sums));
+            } else {
+                word(generation, calls + 1, 0)
+            };
+            match self.sums.compare_exchange_weak(sums, after, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Some(counts(after)),
+                Err(now) => sums = now,
+            }
+        }
+    }
+
+    fn record_in_ring(&self, generation: u16, outcome: Outcome) -> Counts {
+        let ring = self.ring.get_or_init(|| (0..self.length).map(|_| AtomicU32::new(0)).collect());
+        let next = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+        let place = &ring[next % ring.len()];
         let entry = u32::from(generation) << 8 | u32::from(outcome.bits());
         let mut old = place.load(Ordering::Acquire);
         loop {
@@ -45,20 +79,21 @@ impl CountWindow {
         }
         // What was there leaves the window; a place of an earlier generation was empty.
         let left = if generation_of(old) == generation { outcome_of(old) } else { None };
-        self.add(generation, weight(outcome).wrapping_sub(left.map_or(0, weight)))
+        self.add(generation, bad(outcome).wrapping_sub(left.map_or(0, bad)))
     }
 
-    fn add(&self, generation: u16, delta: u64) -> Counts {
+    /// Counts a call and the change in bad ones. Of two threads, the one whose entry is pushed out
+    /// may be the later one to get here: the sums wrap around until it did.
+    fn add(&self, generation: u16, delta: u32) -> Counts {
         let mut sums = self.sums.load(Ordering::Acquire);
         loop {
-            let of = (sums >> 48) as u16;
-            let after = if of == generation {
-                u64::from(generation) << 48
-                    | (sums & !(FIELD << 48)).wrapping_add(delta) & !(FIELD << 48)
-            } else if is_later(of, generation) {
+            let (of, calls) = heads(sums);
+            let after = if is_later(of, generation) {
                 return Counts::default();
+            } else if of == generation {
+                word(generation, (calls + 1).min(self.length), low(sums).wrapping_add(delta))
             } else {
-                u64::from(generation) << 48 | delta & !(FIELD << 48)
+                word(generation, 1, delta)
             };
             match self.sums.compare_exchange_weak(sums, after, Ordering::AcqRel, Ordering::Acquire)
             {
@@ -70,16 +105,25 @@ impl CountWindow {
 
     pub(super) fn counts(&self, generation: u16) -> Counts {
         let sums = self.sums.load(Ordering::Acquire);
-        if (sums >> 48) as u16 == generation { counts(sums) } else { Counts::default() }
+        if heads(sums).0 == generation { counts(sums) } else { Counts::default() }
     }
 }
 
+fn word(generation: u16, calls: u16, bad: u32) -> u64 {
+    pair(u32::from(generation) << 16 | u32::from(calls), bad)
+}
+
+/// Generation and calls.
+fn heads(sums: u64) -> (u16, u16) {
+    (quarter(sums >> 48), quarter(sums >> 32))
+}
+
 fn generation_of(entry: u32) -> u16 {
-    ((entry >> 8) & 0xffff) as u16
+    quarter(u64::from(entry >> 8))
 }
 
 fn outcome_of(entry: u32) -> Option<Outcome> {
-    let bits = (entry & 0xff) as u8;
+    let bits = entry.to_le_bytes()[0];
     (bits != 0).then(|| Outcome::from_bits(bits))
 }
 
@@ -89,12 +133,15 @@ fn is_later(a: u16, b: u16) -> bool {
     ahead != 0 && ahead < 1 << 15
 }
 
-/// What an outcome adds to the sums.
-fn weight(outcome: Outcome) -> u64 {
-    1 << 32 | u64::from(outcome.failed()) << 16 | u64::from(outcome.slow())
+/// What an outcome adds to the bad calls: `failures << 16 | slow`.
+fn bad(outcome: Outcome) -> u32 {
+    u32::from(outcome.failed()) << 16 | u32::from(outcome.slow())
 }
 
+/// More bad calls than calls: sums that wrapped around, which ends with the next addition.
 fn counts(sums: u64) -> Counts {
-    let field = |shift: u32| (sums >> shift & FIELD) as u32;
-    Counts { calls: field(32), failures: field(16), slow: field(0) }
+    let calls = u32::from(heads(sums).1);
+    let sane = |bad: u32| if bad > calls { 0 } else { bad };
+    let bad = low(sums);
+    Counts { calls, failures: sane(bad >> 16), slow: sane(bad & 0xffff) }
 }
