@@ -16,12 +16,15 @@
 
 mod breaker;
 mod budget;
+mod failure;
 mod outlier;
-mod words;
+pub(crate) mod words;
 
+pub(crate) use breaker::Ticket;
 pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
 pub use budget::{BudgetPolicy, RetryBudget};
+pub use failure::{Absence, FailureKind, LoweringPolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};

@@ -1,0 +1,190 @@
+//! What a pick costs, all of it: weight, health, breaker, the count of requests in flight, and the
+//! outcome, which feeds latency, load and breaker.
+//!
+//! Time is handed in, as everywhere in the library, so reading the clock is not part of a pick;
+//! `floor.clock` tells what that costs here. `pick2` is the time per pick of two threads together:
+//! half of one thread's would be perfect.
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark tells and stops")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures the clock, too")]
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use fogcore::balancer::{
+    Balancer, BalancerPolicy, Dice, Endpoint, Key, Load, Request, StrategyKind,
+};
+
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
+const MS: Duration = Duration::from_millis(1);
+
+const NAMES: [(StrategyKind, &str); 9] = [
+    (StrategyKind::RoundRobin, "round_robin"),
+    (StrategyKind::WeightedRoundRobin, "weighted_round_robin"),
+    (StrategyKind::Random, "random"),
+    (StrategyKind::LeastConnections, "least_connections"),
+    (StrategyKind::LatencyBased, "latency_based"),
+    (StrategyKind::ResourceBased, "resource_based"),
+    (StrategyKind::AdaptiveIntelligent, "adaptive_intelligent"),
+    (StrategyKind::Prequal, "prequal"),
+    (StrategyKind::ConsistentHash, "consistent_hash"),
+];
+
+fn endpoint(number: u32) -> Endpoint {
+    Endpoint {
+        region: "here".to_owned(),
+        ..Endpoint::new(format!("node-{number}").parse().unwrap())
+    }
+}
+
+/// A balancer whose nodes have long started, told of their load, and answered some calls each.
+fn balancer(strategy: StrategyKind, nodes: u32) -> (Balancer, Duration) {
+    let balancer = Balancer::new(BalancerPolicy::default(), strategy).unwrap();
+    for number in 0..nodes {
+        balancer.join(endpoint(number), Duration::ZERO).unwrap();
+        let load = Load {
+            cpu: Some(f64::from(number % 100) / 100.0),
+            memory: Some(0.5),
+            in_flight: Some(number % 7),
+            ..Load::default()
+        };
+        let id = format!("node-{number}").parse().unwrap();
+        balancer.report(&id, &load, Duration::from_secs(60)).unwrap();
+    }
+    let now = Duration::from_secs(60);
+    balancer.maintain(now);
+    let mut dice = Dice::seeded(9);
+    for pick in 0..u64::from(nodes) * 4 {
+        one(&balancer, &mut dice, now, pick);
+    }
+    (balancer, now)
+}
+
+/// One pick and its outcome.
+fn one(balancer: &Balancer, dice: &mut Dice, now: Duration, number: u64) {
+    let request = Request::new().keyed(Key(number));
+    let permit = balancer.pick(&request, now, dice).unwrap();
+    black_box(permit.index());
+    permit.success(MS * 3);
+}
+
+fn picks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("balancer");
+    group.sample_size(20);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    for (strategy, name) in NAMES {
+        for nodes in SIZES {
+            let (balancer, mut now) = balancer(strategy, nodes);
+            let (mut dice, mut number) = (Dice::seeded(1), 0);
+            let id = BenchmarkId::new(format!("pick.{name}.{nodes}"), "ns");
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    number += 1;
+                    now += Duration::from_nanos(100);
+                    one(&balancer, &mut dice, now, number);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn picks_of_two(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("balancer");
+    group.sample_size(20);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    for (strategy, name) in NAMES {
+        for nodes in [10, 10_000] {
+            let (balancer, now) = balancer(strategy, nodes);
+            let id = BenchmarkId::new(format!("pick2.{name}.{nodes}"), "ns");
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|picks| two_threads(&balancer, now, picks));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// The time in which two threads make so many picks together.
+fn two_threads(balancer: &Balancer, now: Duration, picks: u64) -> Duration {
+    let start = Barrier::new(3);
+    thread::scope(|scope| {
+        let threads = [1, 2].map(|seed| {
+            let start = &start;
+            scope.spawn(move || {
+                let mut dice = Dice::seeded(seed);
+                start.wait();
+                for number in 0..picks.div_ceil(2) {
+                    let now = now + Duration::from_nanos(number * 100);
+                    one(balancer, &mut dice, now, number << 1 | (seed & 1));
+                }
+            })
+        });
+        start.wait();
+        let began = Instant::now();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        began.elapsed()
+    })
+}
+
+fn membership(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("balancer");
+    group.sample_size(10);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    for (strategy, name) in
+        [(StrategyKind::Random, "random"), (StrategyKind::ConsistentHash, "consistent_hash")]
+    {
+        for nodes in [10_000, 100_000] {
+            let (balancer, mut now) = balancer(strategy, nodes);
+            let mut number = nodes;
+            let id = BenchmarkId::new(format!("join_and_leave.{name}.{nodes}"), "us");
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    number += 1;
+                    // Long enough for the place to be used again.
+                    now += Duration::from_secs(61);
+                    balancer.join(endpoint(number), now).unwrap();
+                    balancer.leave(&format!("node-{number}").parse().unwrap(), now);
+                });
+            });
+        }
+        let id = BenchmarkId::new(format!("rebuild.{name}.10000"), "ms");
+        group.bench_function(id, |bencher| {
+            bencher.iter_with_large_drop(|| {
+                let balancer = Balancer::new(BalancerPolicy::default(), strategy).unwrap();
+                for number in 0..10_000 {
+                    balancer.join(endpoint(number), Duration::ZERO).unwrap();
+                }
+                balancer
+            });
+        });
+    }
+    group.finish();
+}
+
+fn floors(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("balancer");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    group.bench_function(BenchmarkId::new("floor.clock", "ns"), |bencher| {
+        bencher.iter(Instant::now);
+    });
+    group.finish();
+    for (strategy, name) in
+        [(StrategyKind::Random, "random"), (StrategyKind::ConsistentHash, "consistent_hash")]
+    {
+        let (balancer, _) = balancer(strategy, 100_000);
+        let per_node = balancer.bytes() as f64 / 100_000.0;
+        println!("figure balancer.memory.{name}.100000 {per_node:.0} bytes/node");
+    }
+}
+
+criterion_group!(benches, picks, picks_of_two, membership, floors);
+criterion_main!(benches);

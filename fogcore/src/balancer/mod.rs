@@ -1,0 +1,54 @@
+//! Which node serves this request?
+//!
+//! A [`Balancer`] knows the nodes, how they are and how their calls go. [`Balancer::pick`] chooses
+//! one by its [`Strategy`] and gives a [`Permit`]: the request is counted until the permit is
+//! consumed with its outcome, or dropped. Nodes join and leave in constant time, and a pick costs
+//! the same for ten nodes as for a hundred thousand.
+//!
+//! ```
+//! use std::time::Duration;
+//! use fogcore::balancer::{Balancer, BalancerPolicy, Dice, Endpoint, Request, StrategyKind};
+//!
+//! let balancer = Balancer::new(BalancerPolicy::default(), StrategyKind::LatencyBased)?;
+//! let (now, mut dice) = (Duration::ZERO, Dice::seeded(1));
+//! for name in ["laptop", "phone", "gpu-box"] {
+//!     balancer.join(Endpoint::new(name.parse()?), now)?;
+//! }
+//! let permit = balancer.pick(&Request::new(), now, &mut dice)?;
+//! println!("send it to {:?}", permit.node());
+//! permit.success(Duration::from_millis(12));
+//! # Ok::<(), fogcore::Error>(())
+//! ```
+
+#[expect(clippy::module_inception, reason = "the main type of the module, in a file of its own")]
+mod balancer;
+mod dice;
+mod endpoint;
+mod list;
+mod permit;
+mod policy;
+mod pool;
+mod report;
+mod request;
+mod ring;
+mod slot;
+mod stable;
+mod status;
+mod strategy;
+mod stripes;
+mod table;
+mod view;
+
+pub use balancer::Balancer;
+pub use dice::{Dice, Draw};
+pub use endpoint::Endpoint;
+pub use permit::Permit;
+pub use policy::{BalancerPolicy, StrategyKind};
+pub use report::Load;
+pub use request::{Affinity, Class, Key, Request, RequestKind, Scope};
+pub use status::NoNode;
+pub use strategy::{
+    AdaptiveIntelligent, ConsistentHash, LatencyBased, LeastConnections, Prequal, Random,
+    ResourceBased, RoundRobin, Strategy, Term, WeightedRoundRobin,
+};
+pub use view::{Candidate, View};

@@ -1,0 +1,86 @@
+//! Leave to send a request to a node, which cannot be forgotten: dropping it is an answer, too.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::balancer::Balancer;
+use super::endpoint::Endpoint;
+use crate::failover::{FailureKind, Ticket};
+use crate::id::NodeId;
+
+/// What was taken at a node, and must be given back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) number: u32,
+    pub(super) class: u8,
+    /// Which of the counters that are kept apart counts it, if one does.
+    pub(super) stripe: Option<u8>,
+    /// None if the breaker was not asked, in a panic.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) began: Duration,
+}
+
+/// A node that was picked, and leave to send it one request. How that went is told by consuming
+/// it; dropped, the request was given up, which says nothing about the node.
+///
+/// It borrows the balancer, or, from [`Balancer::pick_owned`], holds a share of it.
+#[derive(Debug)]
+#[must_use = "dropping a permit gives the request up"]
+pub struct Permit<B: Deref<Target = Balancer>> {
+    balancer: B,
+    held: Held,
+    ended: bool,
+}
+
+impl<B: Deref<Target = Balancer>> Permit<B> {
+    pub(super) const fn new(balancer: B, held: Held) -> Self {
+        Self { balancer, held, ended: false }
+    }
+
+    /// The node's place in the balancer, 0–1,048,447: the same as long as the node stays, and
+    /// given to another one at the earliest a minute after it left. For tables beside the balancer,
+    /// such as one of connections.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.held.number
+    }
+
+    /// The node; none if it has left since.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.balancer.endpoint(self.held.number)
+    }
+
+    /// The node's id; none if it has left since.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.endpoint().map(|endpoint| endpoint.id.clone())
+    }
+
+    /// When it was picked, on the clock that the balancer is asked with.
+    #[must_use]
+    pub const fn picked_at(&self) -> Duration {
+        self.held.began
+    }
+
+    /// The request succeeded, after `latency`.
+    pub fn success(mut self, latency: Duration) {
+        self.ended = true;
+        self.balancer.succeeded(self.held, latency);
+    }
+
+    /// The request failed, after `latency`.
+    pub fn failure(mut self, kind: FailureKind, latency: Duration) {
+        self.ended = true;
+        self.balancer.failed(self.held, kind, latency);
+    }
+}
+
+impl<B: Deref<Target = Balancer>> Drop for Permit<B> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.balancer.gave_up(self.held);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is known of one node, in a place that never moves: what a pick reads is in one cache line,
+//! what its outcome writes in that one and the next.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use super::report::Load;
+use crate::failover::words::{high, low, pair, whole};
+use crate::failover::{Breaker, BreakerPolicy};
+
+/// A node lives here.
+pub(super) const LIVE: u32 = 1;
+/// It takes no new work, because somebody said so.
+pub(super) const DRAINING: u32 = 1 << 1;
+/// Its battery, heat or owner says that it must not work.
+pub(super) const INELIGIBLE: u32 = 1 << 2;
+/// It is expected to be away: asleep, or off the network.
+pub(super) const AWAY: u32 = 1 << 3;
+/// It asked for a rest (429, Retry-After, out of memory).
+pub(super) const RESTING: u32 = 1 << 4;
+/// Its health probes fail.
+pub(super) const UNHEALTHY: u32 = 1 << 5;
+/// It is far from the rest, as its calls show.
+pub(super) const EJECTED: u32 = 1 << 6;
+/// It is new or has just come back.
+pub(super) const SLOW_START: u32 = 1 << 7;
+/// The breaker of request class 0 is open; the next bits are those of the further classes.
+pub(super) const BREAKER_OPEN: u32 = 1 << 8;
+
+/// The bits of all breakers.
+pub(super) const BREAKERS: u32 = u32::MAX << 8;
+
+/// What keeps a node from work, however few there are.
+pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING;
+/// What a panic ignores, beside the breaker's bit.
+pub(super) const UNWELL: u32 = UNHEALTHY | EJECTED;
+
+/// A full share, of [`Slot::share`].
+pub(super) const FULL: u32 = 1 << 16;
+
+/// The bit of a request class's breaker.
+pub(super) const fn breaker_bit(class: u8) -> u32 {
+    BREAKER_OPEN << class
+}
+
+/// The place of one node.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Slot {
+    /// The flags above.
+    pub(super) status: AtomicU32,
+    pub(super) weight: AtomicU32,
+    /// How much of its weight it gets, in parts of [`FULL`].
+    pub(super) share: AtomicU32,
+    /// The most requests in flight.
+    pub(super) limit: AtomicU32,
+    /// `completed << 32 | in flight`
+    load: AtomicU64,
+    /// Nanoseconds, as the bits of a float; zero: unknown.
+    latency: AtomicU64,
+    /// When the latency was last changed, in nanoseconds.
+    latency_at: AtomicU64,
+    /// CPU, memory, storage and throughput, each in parts of 65,535.
+    used: AtomicU64,
+    /// Since when it starts slowly, in milliseconds.
+    slow_since: AtomicU32,
+    /// Share of calls that succeed, as the bits of a float.
+    success: AtomicU32,
+    /// In the breaker's order: what a call touches comes first.
+    breaker: Breaker,
+    /// `requests in flight as the node counted them << 32 | milliseconds when it told`
+    reported: AtomicU64,
+    failures: AtomicU32,
+    further_breakers: OnceLock<Box<[Breaker]>>,
+    /// Parts of the share: what its power state leaves it, and what failover leaves it.
+    pub(super) headroom: AtomicU32,
+    pub(super) kept: AtomicU32,
+    endpoint: RwLock<Option<Arc<Endpoint>>>,
+}
+
+/// What one observation moves the share of successes by.
+const SUCCESS_STEP: f32 = 1.0 / 16.0;
+/// A node keeps this share of its weight however many of its calls fail: without calls, nobody
+/// would notice that it is well again.
+const LEAST_SUCCESS: f32 = 1.0 / 16.0;
+
+impl Slot {
+    pub(super) fn new(policy: &Arc<BreakerPolicy>, seed: u64) -> Self {
+        Self {
+            status: AtomicU32::new(0),
+            weight: AtomicU32::new(1),
+            share: AtomicU32::new(FULL),
+            limit: AtomicU32::new(u32::MAX),
+            load: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
+            latency_at: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            slow_since: AtomicU32::new(0),
+            success: AtomicU32::new(1.0_f32.to_bits()),
+            breaker: Breaker::sharing(Arc::clone(policy)).seeded(seed),
+            reported: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            further_breakers: OnceLock::new(),
+            headroom: AtomicU32::new(FULL),
+            kept: AtomicU32::new(FULL),
+            endpoint: RwLock::new(None),
+        }
+    }
+
+    /// Makes it the place of `endpoint`, of which nothing is known yet.
+    pub(super) fn move_in(
+        &self,
+        endpoint: Arc<Endpoint>,
+        classes: u8,
+        policy: &Arc<BreakerPolicy>,
+    ) {
+        self.describe(&endpoint);
+        for value in [&self.latency, &self.latency_at, &self.used, &self.reported] {
+            value.store(0, Ordering::Relaxed);
+        }
+        self.success.store(1.0_f32.to_bits(), Ordering::Relaxed);
+        for share in [&self.headroom, &self.kept, &self.share] {
+            share.store(FULL, Ordering::Relaxed);
+        }
+        self.breaker.reset();
+        if classes > 1 {
+            let further = || (1..classes).map(|_| Breaker::sharing(Arc::clone(policy))).collect();
+            self.further_breakers.get_or_init(further).iter().for_each(Breaker::reset);
+        }
+        *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+    }
+
+    /// Takes in what may change while a node stays.
+    pub(super) fn describe(&self, endpoint: &Endpoint) {
+        self.weight.store(u32::from(endpoint.weight), Ordering::Relaxed);
+        self.limit.store(endpoint.max_in_flight.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn redescribe(&self, endpoint: Arc<Endpoint>) {
+        self.describe(&endpoint);
+        *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+    }
+
+    pub(super) fn move_out(&self) {
+        *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn breaker(&self, class: u8) -> &Breaker {
+        let further = || self.further_breakers.get()?.get(usize::from(class) - 1);
+        if class == 0 { &self.breaker } else { further().unwrap_or(&self.breaker) }
+    }
+
+    pub(super) fn flags(&self) -> u32 {
+        self.status.load(Ordering::Acquire)
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        low(self.load.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn completed(&self) -> u32 {
+        high(self.load.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn failed(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// A request begins, if one more may be in flight.
+    pub(super) fn begin(&self) -> bool {
+        let before = low(self.load.fetch_add(1, Ordering::AcqRel));
+        if before < self.limit.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.give_up();
+        false
+    }
+
+    /// A request that began was given up, or never sent.
+    pub(super) fn give_up(&self) {
+        self.load.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A request that began has ended: one more completed, one less in flight.
+    fn complete(&self) {
+        self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel);
+    }
+
+    /// A request ended well.
+    pub(super) fn succeed(&self, latency: Duration, now: u64, tau: f64) {
+        self.complete();
+        self.observe_latency(latency, now, tau);
+        let success = self.success();
+        if success < 1.0 {
+            // The last step is taken whole: the share of a node that is well is exactly one.
+            let next = success + (1.0 - success) * SUCCESS_STEP;
+            let next = if next > 0.999 { 1.0 } else { next };
+            self.success.store(next.to_bits(), Ordering::Relaxed);
+            self.share_again();
+        }
+    }
+
+    /// A request failed: it counts as a slow one, because a node that refuses at once would
+    /// otherwise look like the fastest.
+    pub(super) fn fail(&self, latency: Duration, now: u64, tau: f64) {
+        self.complete();
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.observe_latency(latency, now, tau);
+        self.success.store((self.success() * (1.0 - SUCCESS_STEP)).to_bits(), Ordering::Relaxed);
+        self.share_again();
+    }
+
+    /// Share of the latest calls that succeeded, 0–1.
+    pub(super) fn success(&self) -> f32 {
+        f32::from_bits(self.success.load(Ordering::Relaxed))
+    }
+
+    /// Brings the share up to date with its parts.
+    pub(super) fn share_again(&self) {
+        let part = |part: &AtomicU32| part.load(Ordering::Relaxed) as f32;
+        let share = part(&self.headroom) * part(&self.kept) / FULL as f32;
+        let share = share * self.success().max(LEAST_SUCCESS);
+        self.share.store(low(whole(f64::from(share))), Ordering::Relaxed);
+    }
+
+    /// Peak EWMA: a slower call counts at once, faster ones bring it down over `tau` nanoseconds.
+    /// (Finagle's `PeakEwma`.)
+    fn observe_latency(&self, latency: Duration, now: u64, tau: f64) {
+        let latency = latency.as_nanos() as f64;
+        let before = f64::from_bits(self.latency.load(Ordering::Relaxed));
+        let after = if latency >= before {
+            latency
+        } else {
+            let age = now.saturating_sub(self.latency_at.load(Ordering::Relaxed)) as f64;
+            let kept = (-age / tau).exp();
+            before * kept + latency * (1.0 - kept)
+        };
+        // Never zero, which means unknown.
+        self.latency.store(after.max(1.0).to_bits(), Ordering::Relaxed);
+        self.latency_at.store(now, Ordering::Relaxed);
+    }
+
+    /// The peak EWMA of its latency in nanoseconds, faded by the time without news; none if it
+    /// never answered.
+    pub(super) fn latency(&self, now: u64, tau: f64) -> Option<f64> {
+        let latency = f64::from_bits(self.latency.load(Ordering::Relaxed));
+        if latency == 0.0 {
+            return None;
+        }
+        let age = now.saturating_sub(self.latency_at.load(Ordering::Relaxed)) as f64;
+        Some(latency * (-age / tau).exp())
+    }
+
+    /// The latency as it was when it was last changed; none if it never answered.
+    pub(super) fn latest_latency(&self) -> Option<Duration> {
+        let latency = f64::from_bits(self.latency.load(Ordering::Relaxed));
+        (latency > 0.0).then(|| Duration::from_nanos(whole(latency)))
+    }
+
+    /// Takes in what the node told of itself.
+    pub(super) fn report(&self, load: &Load, now: u64) {
+        self.used.store(load.packed(), Ordering::Relaxed);
+        if let Some(in_flight) = load.in_flight {
+            // Never zero, which means never.
+            let told_at = low(now / 1_000_000).max(1);
+            self.reported.store(pair(in_flight, told_at), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Requests in flight as the node last counted them, all of its clients' together, and how
+    /// many milliseconds ago that was.
+    pub(super) fn reported(&self, now: u64) -> Option<(u32, u32)> {
+        let word = self.reported.load(Ordering::Relaxed);
+        (word != 0).then(|| (high(word), low(now / 1_000_000).wrapping_sub(low(word))))
+    }
+
+    /// It is new, or back: it gets its full share only after a while.
+    pub(super) fn start_slowly(&self, now: u64) {
+        self.slow_since.store(low(now / 1_000_000), Ordering::Relaxed);
+    }
+
+    /// For how many milliseconds it has been starting slowly.
+    pub(super) fn slow_for(&self, now: u64) -> u32 {
+        low(now / 1_000_000).wrapping_sub(self.slow_since.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,60 @@
+//! The shortest wait.
+
+use super::{Candidate, Draw, Request, Strategy, Term, View};
+
+/// Of some nodes drawn by weight, the one that is likely to answer first: the peak EWMA of its
+/// latency, times the requests that it has and the new one, for its weight. (Finagle's P2C with
+/// peak EWMA.)
+#[derive(Clone, Copy, Debug)]
+pub struct LatencyBased {
+    /// How many are drawn, at least 1. Default 2.
+    pub choices: u32,
+}
+
+impl Default for LatencyBased {
+    fn default() -> Self {
+        Self { choices: 2 }
+    }
+}
+
+/// What a node counts as that has requests but has never answered, in seconds.
+const UNANSWERED: f32 = 1.0;
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds, of which seven digits are enough")]
+fn cost(view: &View<'_>, node: Candidate<'_>) -> f32 {
+    let in_flight = view.in_flight(node);
+    let latency = match view.latency(node) {
+        Some(seconds) => seconds as f32,
+        // One request is worth finding out.
+        None if in_flight == 0 => return 0.0,
+        None => UNANSWERED,
+    };
+    latency * (in_flight + 1) as f32 / view.weight(node) as f32
+}
+
+impl Strategy for LatencyBased {
+    fn name(&self) -> &str {
+        "LatencyBased"
+    }
+
+    fn reason(&self) -> &str {
+        "lowest_latency"
+    }
+
+    fn choose<'t>(
+        &self,
+        view: &View<'t>,
+        _: &Request,
+        draw: &mut Draw<'_>,
+    ) -> Option<Candidate<'t>> {
+        view.best_of(self.choices, draw, |node| cost(view, node))
+    }
+
+    fn terms(&self, view: &View<'_>, _: &Request, node: Candidate<'_>) -> Vec<Term> {
+        vec![
+            Term { name: "latency_seconds", value: view.latency(node).unwrap_or(0.0) },
+            Term { name: "in_flight", value: f64::from(view.in_flight(node)) },
+            Term { name: "weight", value: f64::from(view.weight(node)) },
+        ]
+    }
+}

@@ -1,0 +1,279 @@
+//! What a strategy sees: the nodes of one scope, at one moment.
+//!
+//! Whatever holds for every strategy is in here: nodes are drawn by their weight, and one that
+//! starts slowly, runs on battery or fails some of its calls comes up as much less often. A
+//! strategy only says how to choose among those that come up.
+
+use super::dice::Draw;
+use super::pool::{Pool, scatter, serves};
+use super::report::Used;
+use super::request::Key;
+use super::slot::{FULL, LIVE, OUT, SLOW_START, Slot, UNWELL, breaker_bit};
+use super::table::Table;
+use crate::failover::words::{low, round};
+
+/// How often a draw is repeated before a node is taken that would rather have fewer requests.
+const DRAWS: u32 = 16;
+/// The same for turns, of which a smooth round robin skips those that are nobody's.
+const TURNS: u32 = 64;
+/// How often a key jumps before the nodes are searched for one with room. With a bound of 1.25 at
+/// most four fifths of the nodes are full, so that one key in a million comes to this.
+const JUMPS: u32 = 64;
+
+/// The nodes of one scope that take requests, at one moment. It is not frozen: two looks at a node
+/// may differ, and a choice is checked before it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'t> {
+    pub(super) table: &'t Table,
+    pub(super) pool: &'t Pool,
+    /// Whether those count that do not do well, because too few do.
+    pub(super) panicking: bool,
+    pub(super) class: u8,
+    /// Nanoseconds.
+    pub(super) now: u64,
+}
+
+/// A node that could be picked.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'t> {
+    pub(super) number: u32,
+    pub(super) slot: &'t Slot,
+}
+
+impl PartialEq for Candidate<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl<'t> View<'t> {
+    /// How many nodes there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.pool.ready() + if self.panicking { self.pool.unwell() } else { 0 }
+    }
+
+    /// Whether there is no node.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn candidate(&self, number: u32) -> Option<Candidate<'t>> {
+        Some(Candidate { number, slot: self.table.slot(number)? })
+    }
+
+    /// Any node, each as often as its weight says. Constant time.
+    pub fn any(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        let mut last = None;
+        for _ in 0..DRAWS {
+            // A class may become empty between two looks.
+            let Some(nodes) = self.pool.drawn(self.panicking, draw) else { break };
+            let Some(number) = nodes.get(draw.below(nodes.len())) else { continue };
+            let candidate = self.candidate(number)?;
+            if self.comes_up(candidate, nodes.bound(), draw) {
+                return Some(candidate);
+            }
+            last = Some(candidate);
+        }
+        last
+    }
+
+    /// The node whose turn it is. Those with less than a full share are passed over by chance.
+    pub fn next(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        let mut last = None;
+        for _ in 0..DRAWS {
+            let Some(nodes) = self.pool.in_turn(self.panicking, draw.turn()) else { break };
+            let place = round(nodes.visit, (nodes.len() as usize).max(1));
+            let Some(number) = nodes.get(low(place as u64)) else { continue };
+            let candidate = self.candidate(number)?;
+            if self.comes_up(candidate, nodes.bound(), draw) {
+                return Some(candidate);
+            }
+            last = Some(candidate);
+        }
+        last
+    }
+
+    /// The node whose turn it is, where those with less than a full share are passed over at even
+    /// distances: the sequence is smooth, and over any stretch of it each node has its share to
+    /// within a few turns.
+    pub fn next_smoothly(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        let mut last = None;
+        for _ in 0..TURNS {
+            let Some(nodes) = self.pool.in_turn(self.panicking, draw.turn()) else { break };
+            let length = u64::from(nodes.len().max(1));
+            let Some(number) = nodes.get(low(nodes.visit % length)) else { continue };
+            let candidate = self.candidate(number)?;
+            let share = self.share(candidate) * f64::from(self.weight(candidate))
+                / f64::from(nodes.bound().max(1));
+            if share >= 1.0 || serves(share, nodes.visit / length, scatter(number)) {
+                return Some(candidate);
+            }
+            last = Some(candidate);
+        }
+        last
+    }
+
+    /// The node that a key leads to at the `attempt`-th try, whether it takes requests or not.
+    #[must_use]
+    pub fn keyed(&self, key: Key, attempt: u32) -> Option<Candidate<'t>> {
+        let ring = self.pool.ring.get()?;
+        self.candidate(ring.find(key.0, attempt)?)
+    }
+
+    /// The node that a key leads to among those that take requests and have no more of them than
+    /// `bound` times their share of all in flight. A request that is refused there goes on where
+    /// it left off.
+    pub fn keyed_within(&self, key: Key, bound: f64, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        for _ in 0..JUMPS {
+            let attempt = draw.jump();
+            let candidate = self.keyed(key, attempt)?;
+            if self.takes(candidate) && self.is_its_key(candidate, key) {
+                draw.note(candidate.number);
+                if self.has_room(candidate, bound) {
+                    return Some(candidate);
+                }
+            }
+        }
+        // Most nodes are full or away; who has room is in the list.
+        let with_room = |number| {
+            self.candidate(number).filter(|node| self.takes(*node) && self.has_room(*node, bound))
+        };
+        let list = self.pool.members(self.panicking);
+        list.filter_map(with_room).next().or_else(|| self.any(draw))
+    }
+
+    fn has_room(&self, candidate: Candidate<'_>, bound: f64) -> bool {
+        !bound.is_finite() || f64::from(self.in_flight(candidate)) < self.bound(candidate, bound)
+    }
+
+    /// The most requests that a node may have in flight: `bound` times its share of all of them
+    /// and the new one, rounded up.
+    #[must_use]
+    pub fn bound(&self, candidate: Candidate<'_>, bound: f64) -> f64 {
+        let (requests, weight) = self.table.in_flight_for_weight(self.class);
+        let share = f64::from(self.weight(candidate)) / weight.max(1) as f64;
+        (bound * (requests + 1) as f64 * share).ceil().max(1.0)
+    }
+
+    /// Whether a node takes requests.
+    #[must_use]
+    pub fn takes(&self, candidate: Candidate<'_>) -> bool {
+        takes(candidate.slot.flags(), self.class, self.panicking)
+    }
+
+    /// Whether a key stays with its node: a node with less than a full share gives some away,
+    /// always the same ones.
+    fn is_its_key(&self, candidate: Candidate<'_>, key: Key) -> bool {
+        let share = self.share(candidate);
+        share >= 1.0 || f64::from(scatter(low(key.0) ^ candidate.number)) < share * 4_294_967_296.0
+    }
+
+    /// Above how many requests for a weight of 100 a node counts as hot: more than 84 % (the
+    /// paper's 2^−0.25) of the nodes that reported have.
+    #[must_use]
+    pub fn hot_above(&self) -> f32 {
+        self.table.hot_above()
+    }
+
+    /// Of some nodes drawn by weight, the one with the least cost: with two, the largest load
+    /// grows with the logarithm of the logarithm of the number of nodes (Mitzenmacher 2001).
+    pub fn best_of(
+        &self,
+        choices: u32,
+        draw: &mut Draw<'_>,
+        cost: impl Fn(Candidate<'t>) -> f32,
+    ) -> Option<Candidate<'t>> {
+        let mut best = self.any(draw)?;
+        let mut least = None;
+        for _ in 1..choices {
+            let Some(other) = self.other(best, draw) else { break };
+            let before = *least.get_or_insert_with(|| noted(cost(best), best, draw));
+            let own = noted(cost(other), other, draw);
+            if own < before {
+                (best, least) = (other, Some(own));
+            }
+        }
+        if least.is_none() {
+            noted(cost(best), best, draw);
+        }
+        Some(best)
+    }
+
+    /// A node that is not this one, unless chance insists.
+    fn other(&self, first: Candidate<'t>, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        let second = self.any(draw)?;
+        if second == first { self.any(draw) } else { Some(second) }
+    }
+
+    fn comes_up(&self, candidate: Candidate<'_>, bound: u32, draw: &mut Draw<'_>) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        let slot = candidate.slot;
+        let (weight, share) = (slot.weight.load(Relaxed), slot.share.load(Relaxed));
+        if weight >= bound && share == FULL && slot.flags() & SLOW_START == 0 {
+            return true;
+        }
+        let chance = self.share(candidate) * f64::from(weight) / f64::from(bound.max(1));
+        draw.chance(chance)
+    }
+
+    /// How much of its weight a node gets now, 0–1.
+    pub(super) fn share(&self, candidate: Candidate<'_>) -> f64 {
+        let slot = candidate.slot;
+        let share = slot.share.load(std::sync::atomic::Ordering::Relaxed);
+        let share = f64::from(share) / f64::from(FULL);
+        if slot.flags() & SLOW_START == 0 {
+            return share;
+        }
+        share * self.table.settings.slow_share(slot.slow_for(self.now))
+    }
+
+    /// Its weight, 1–65,535.
+    #[must_use]
+    pub fn weight(&self, candidate: Candidate<'_>) -> u32 {
+        candidate.slot.weight.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Requests in flight that were given to it here.
+    #[must_use]
+    pub fn in_flight(&self, candidate: Candidate<'_>) -> u32 {
+        candidate.slot.in_flight()
+    }
+
+    /// Requests in flight as the node told them last, if that is at most `within_ms` milliseconds
+    /// ago.
+    #[must_use]
+    pub fn reported(&self, candidate: Candidate<'_>, within_ms: u32) -> Option<u32> {
+        let (in_flight, age) = candidate.slot.reported(self.now)?;
+        (age <= within_ms).then_some(in_flight)
+    }
+
+    /// The peak EWMA of its latency, in seconds; none if it never answered.
+    #[must_use]
+    pub fn latency(&self, candidate: Candidate<'_>) -> Option<f64> {
+        let nanos = candidate.slot.latency(self.now, self.table.settings.latency_memory)?;
+        Some(nanos / 1e9)
+    }
+
+    /// The share of its latest calls that succeeded, 0–1.
+    #[must_use]
+    pub fn success(&self, candidate: Candidate<'_>) -> f32 {
+        candidate.slot.success()
+    }
+
+    pub(super) fn used(&self, candidate: Candidate<'_>) -> Used {
+        Used::unpacked(candidate.slot.used())
+    }
+}
+
+fn noted(cost: f32, candidate: Candidate<'_>, draw: &mut Draw<'_>) -> f32 {
+    draw.note(candidate.number);
+    cost
+}
+
+/// Whether a node with these flags takes requests of a class.
+pub(super) const fn takes(flags: u32, class: u8, panicking: bool) -> bool {
+    let hindered = if panicking { OUT } else { OUT | UNWELL | breaker_bit(class) };
+    flags & (LIVE | hindered) == LIVE
+}
