@@ -1,4 +1,5 @@
-//! What happens when a node fails: breakers, probes, outliers, retries.
+//! What happens when a node fails: breakers, probes, outliers, retries, hedges, and whose traffic
+//! goes where.
 //!
 //! Every decision is a synchronous function of what was observed and of `now`, a duration counted
 //! from any fixed point ([`Clock::elapsed`](crate::time::Clock::elapsed)).
@@ -16,7 +17,10 @@
 
 mod breaker;
 mod budget;
+mod deadline;
+mod failure;
 mod outlier;
+mod retry;
 mod words;
 
 pub use breaker::{
@@ -24,4 +28,7 @@ pub use breaker::{
     BreakerWindow, OnChange, OpenReason, Refused,
 };
 pub use budget::{BudgetPolicy, RetryBudget};
+pub use deadline::Deadline;
+pub use failure::{Absence, FailureKind, LoweringPolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
+pub use retry::RetryPolicy;
