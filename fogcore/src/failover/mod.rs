@@ -19,6 +19,7 @@ mod breaker;
 mod budget;
 mod deadline;
 mod failure;
+mod hedge;
 mod outlier;
 mod retry;
 mod words;
@@ -30,5 +31,6 @@ pub use breaker::{
 pub use budget::{BudgetPolicy, RetryBudget};
 pub use deadline::Deadline;
 pub use failure::{Absence, FailureKind, LoweringPolicy};
+pub use hedge::{HedgeDelay, HedgePolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
 pub use retry::RetryPolicy;
