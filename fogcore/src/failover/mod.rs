@@ -16,8 +16,10 @@
 //! ```
 
 mod breaker;
+mod breakers;
 mod budget;
 mod deadline;
+mod error;
 mod failure;
 mod hedge;
 mod outlier;
@@ -28,8 +30,10 @@ pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
+pub use breakers::{BreakerStanding, Breakers, RequestClass};
 pub use budget::{BudgetPolicy, RetryBudget};
 pub use deadline::Deadline;
+pub use error::FailoverError;
 pub use failure::{Absence, FailureKind, LoweringPolicy};
 pub use hedge::{HedgeDelay, HedgePolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
