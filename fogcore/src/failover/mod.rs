@@ -23,6 +23,7 @@ mod error;
 mod failure;
 mod hedge;
 mod outlier;
+mod plan;
 mod retry;
 mod words;
 
@@ -37,4 +38,8 @@ pub use error::FailoverError;
 pub use failure::{Absence, FailureKind, LoweringPolicy};
 pub use hedge::{HedgeDelay, HedgePolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
+pub use plan::{
+    Failover, FailoverOutcome, FailoverPolicy, FailoverReason, FailoverStarted, FailoverStrategy,
+    FailureRecord, MAX_REASON_CHARS, NodeStanding, TrafficShare,
+};
 pub use retry::RetryPolicy;
