@@ -105,6 +105,19 @@ pub enum Event {
         /// The transfer.
         transfer: TransferId,
     },
+    /// A circuit breaker of this process changed its state.
+    BreakerChanged {
+        /// The node whose calls it guards.
+        node: NodeId,
+        /// The class of requests.
+        class: String,
+        /// What it was: `closed`, `open`, `half_open`, `forced_open` or `forced_closed`.
+        from: String,
+        /// What it is.
+        to: String,
+        /// Why it opened, if it did so by itself: `failure_rate`, `consecutive_failures`, …
+        reason: Option<String>,
+    },
 }
 
 /// What a subscriber receives.

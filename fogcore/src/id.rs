@@ -208,6 +208,24 @@ text_id! {
     TaskKind, "task kind", 64
 }
 text_id! {
+    /// A class of requests that a node serves well or badly as a whole: `gpu`, `chat`, `upload`.
+    /// 1–64 visible characters; `general` unless told.
+    RequestClass, "request class", 64
+}
+impl RequestClass {
+    /// The class of requests that nobody has classified.
+    #[must_use]
+    pub fn general() -> Self {
+        Self("general".into())
+    }
+}
+impl Default for RequestClass {
+    fn default() -> Self {
+        Self::general()
+    }
+}
+
+text_id! {
     /// A client's own name for a submission, so that submitting twice makes one task.
     /// 1–256 visible characters, unique per payer.
     IdempotencyKey, "idempotency key", 256
@@ -340,6 +358,11 @@ mod tests {
         for text in ["ノード-1", "узел_7", "a:b/c@d", "🦊"] {
             assert_eq!(text.parse::<NodeId>().unwrap().as_str(), text);
         }
+    }
+
+    #[test]
+    fn the_default_class_is_one_that_could_be_parsed() {
+        assert_eq!("general".parse::<RequestClass>().unwrap(), RequestClass::default());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What happens when a node fails: breakers, probes, outliers, retries.
+//! What happens when a node fails: breakers, probes, outliers, retries, hedges, and whose traffic
+//! goes where.
 //!
 //! Every decision is a synchronous function of what was observed and of `now`, a duration counted
 //! from any fixed point ([`Clock::elapsed`](crate::time::Clock::elapsed)).
@@ -15,9 +16,15 @@
 //! ```
 
 mod breaker;
+mod breakers;
 mod budget;
+mod deadline;
+mod error;
 mod failure;
+mod hedge;
 mod outlier;
+mod plan;
+mod retry;
 pub(crate) mod words;
 
 pub(crate) use breaker::Ticket;
@@ -25,6 +32,15 @@ pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
+pub use breakers::{BreakerStanding, Breakers, RequestClass};
 pub use budget::{BudgetPolicy, RetryBudget};
+pub use deadline::Deadline;
+pub use error::FailoverError;
 pub use failure::{Absence, FailureKind, LoweringPolicy};
+pub use hedge::{HedgeDelay, HedgePolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
+pub use plan::{
+    Failover, FailoverOutcome, FailoverPolicy, FailoverReason, FailoverStarted, FailoverStrategy,
+    FailureRecord, MAX_REASON_CHARS, NodeStanding, TrafficShare,
+};
+pub use retry::RetryPolicy;

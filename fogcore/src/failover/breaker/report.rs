@@ -20,6 +20,19 @@ pub enum BreakerState {
     ForcedClosed,
 }
 
+impl BreakerState {
+    /// Its name, as in JSON.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::ForcedClosed => "forced_closed",
+        }
+    }
+}
+
 /// Why a breaker opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -33,6 +46,18 @@ pub enum OpenReason {
     ConsecutiveFailures,
     /// A call that was to see how it is failed.
     ProbeFailed,
+}
+
+impl OpenReason {
+    /// Its name, as in JSON.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::FailureRate => "failure_rate",
+            Self::SlowRate => "slow_rate",
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::ProbeFailed => "probe_failed",
+        }
+    }
 }
 
 /// A change of a breaker's state.
