@@ -16,6 +16,7 @@
 
 mod breaker;
 mod budget;
+mod health;
 mod outlier;
 mod words;
 
@@ -24,4 +25,8 @@ pub use breaker::{
     BreakerWindow, OnChange, OpenReason, Refused,
 };
 pub use budget::{BudgetPolicy, RetryBudget};
+pub use health::{
+    AbsenceReason, Health, HealthChange, HealthCheck, HealthPolicy, HealthProbe, ProbeError,
+    ProbeOutcome, ProbeTarget,
+};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
