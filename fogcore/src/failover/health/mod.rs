@@ -185,6 +185,12 @@ impl HealthCheck {
         self.next_probe_at().is_some_and(|at| at <= now)
     }
 
+    /// Whether a probe has begun of which nothing came yet.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        self.in_flight
+    }
+
     /// A probe begins at `now`, due or not.
     pub fn begin(&mut self, now: Duration) {
         if self.absence.is_none() {
