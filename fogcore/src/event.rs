@@ -51,6 +51,13 @@ pub enum Event {
         /// The node.
         node: NodeId,
     },
+    /// A health monitor of this process finds that a node is well, or that it is not.
+    NodeHealth {
+        /// The node.
+        node: NodeId,
+        /// Whether it is well.
+        healthy: bool,
+    },
     /// A node was removed.
     NodeRemoved {
         /// The node.

@@ -22,6 +22,7 @@ mod deadline;
 mod error;
 mod failure;
 mod hedge;
+mod health;
 mod outlier;
 mod plan;
 mod retry;
@@ -38,6 +39,10 @@ pub use deadline::Deadline;
 pub use error::FailoverError;
 pub use failure::{Absence, FailureKind, LoweringPolicy};
 pub use hedge::{HedgeDelay, HedgePolicy};
+pub use health::{
+    AbsenceReason, Health, HealthChange, HealthCheck, HealthPolicy, HealthProbe, ProbeError,
+    ProbeOutcome, ProbeTarget,
+};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
 pub use plan::{
     Failover, FailoverOutcome, FailoverPolicy, FailoverReason, FailoverStarted, FailoverStrategy,

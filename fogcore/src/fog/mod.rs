@@ -39,6 +39,7 @@
 
 mod builder;
 mod config;
+mod health;
 mod ledger;
 mod maintenance;
 mod nodes;
@@ -53,15 +54,19 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "http-probe")]
+pub use self::health::HttpProbe;
 use self::maintenance::LivenessWatch;
 pub use self::{
     builder::FogBuilder,
     config::FogConfig,
+    health::{HealthEvent, HealthMonitor, HealthMonitorBuilder, OnHealth, TcpProbe},
     ledger::{Ledger, MINT},
     worker::{Vitals, Worker, WorkerBuilder},
 };
 use crate::error::Result;
 use crate::event::{EventBus, Subscription};
+use crate::failover::HealthProbe;
 use crate::id::IdSource;
 use crate::registry::{Node, NodeRecord};
 use crate::storage::Stores;
@@ -136,6 +141,17 @@ impl Fog {
     #[must_use]
     pub fn worker(&self, node: Node) -> WorkerBuilder {
         WorkerBuilder::new(self.clone(), node)
+    }
+
+    /// A monitor that asks nodes with `probe`, on this fog's clock. Those who
+    /// [`subscribe`](Self::subscribe) hear of changes, and it stops with the fog. Its targets are
+    /// told to it, not read from the registry.
+    #[must_use]
+    pub fn health_monitor(&self, probe: Arc<dyn HealthProbe>) -> HealthMonitorBuilder {
+        HealthMonitor::builder(probe)
+            .clock(self.shared.clock.clone())
+            .events(self.shared.events.clone())
+            .within(self.shared.tasks.clone(), self.shared.stopping.child_token())
     }
 
     /// Does once what the background loop does all the time: ends leases and deadlines that ran
