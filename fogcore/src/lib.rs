@@ -2,6 +2,7 @@
 //! as one cluster.
 
 pub mod amount;
+pub mod balancer;
 pub mod error;
 pub mod event;
 pub mod failover;
