@@ -20,6 +20,7 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+pub mod autoscaler;
 #[expect(clippy::module_inception, reason = "the main type of the module, in a file of its own")]
 mod balancer;
 mod dice;
@@ -39,6 +40,7 @@ mod stripes;
 mod table;
 mod view;
 
+pub use autoscaler::{Autoscaler, NodeLoad, ScaleHook, ScalePolicy};
 pub use balancer::Balancer;
 pub use dice::{Dice, Draw};
 pub use endpoint::Endpoint;

@@ -21,8 +21,8 @@ mod budget;
 mod deadline;
 mod error;
 mod failure;
-mod hedge;
 mod health;
+mod hedge;
 mod outlier;
 mod plan;
 mod retry;
@@ -38,11 +38,11 @@ pub use budget::{BudgetPolicy, RetryBudget};
 pub use deadline::Deadline;
 pub use error::FailoverError;
 pub use failure::{Absence, FailureKind, LoweringPolicy};
-pub use hedge::{HedgeDelay, HedgePolicy};
 pub use health::{
     AbsenceReason, Health, HealthChange, HealthCheck, HealthPolicy, HealthProbe, ProbeError,
     ProbeOutcome, ProbeTarget,
 };
+pub use hedge::{HedgeDelay, HedgePolicy};
 pub use outlier::{EjectReason, Observed, Outlier, OutlierPolicy, far_from_the_rest};
 pub use plan::{
     Failover, FailoverOutcome, FailoverPolicy, FailoverReason, FailoverStarted, FailoverStrategy,
