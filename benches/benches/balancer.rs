@@ -82,14 +82,14 @@ fn picks(criterion: &mut Criterion) {
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
     for (strategy, name) in NAMES {
         for nodes in SIZES {
-            let (balancer, mut now) = balancer(strategy, nodes);
-            let (mut dice, mut number) = (Dice::seeded(1), 0);
+            let (mut made, mut dice, mut number) = (None, Dice::seeded(1), 0);
             let id = BenchmarkId::new(format!("pick.{name}.{nodes}"), "ns");
             group.bench_function(id, |bencher| {
+                let (balancer, now) = made.get_or_insert_with(|| balancer(strategy, nodes));
                 bencher.iter(|| {
                     number += 1;
-                    now += Duration::from_nanos(100);
-                    one(&balancer, &mut dice, now, number);
+                    *now += Duration::from_nanos(100);
+                    one(balancer, &mut dice, *now, number);
                 });
             });
         }
@@ -103,10 +103,11 @@ fn picks_of_two(criterion: &mut Criterion) {
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
     for (strategy, name) in NAMES {
         for nodes in [10, 10_000] {
-            let (balancer, now) = balancer(strategy, nodes);
+            let mut made = None;
             let id = BenchmarkId::new(format!("pick2.{name}.{nodes}"), "ns");
             group.bench_function(id, |bencher| {
-                bencher.iter_custom(|picks| two_threads(&balancer, now, picks));
+                let (balancer, now) = made.get_or_insert_with(|| balancer(strategy, nodes));
+                bencher.iter_custom(|picks| two_threads(balancer, *now, picks));
             });
         }
     }
@@ -143,16 +144,16 @@ fn membership(criterion: &mut Criterion) {
         [(StrategyKind::Random, "random"), (StrategyKind::ConsistentHash, "consistent_hash")]
     {
         for nodes in [10_000, 100_000] {
-            let (balancer, mut now) = balancer(strategy, nodes);
-            let mut number = nodes;
+            let (mut made, mut number) = (None, nodes);
             let id = BenchmarkId::new(format!("join_and_leave.{name}.{nodes}"), "us");
             group.bench_function(id, |bencher| {
+                let (balancer, now) = made.get_or_insert_with(|| balancer(strategy, nodes));
                 bencher.iter(|| {
                     number += 1;
                     // Long enough for the place to be used again.
-                    now += Duration::from_secs(61);
-                    balancer.join(endpoint(number), now).unwrap();
-                    balancer.leave(&format!("node-{number}").parse().unwrap(), now);
+                    *now += Duration::from_secs(61);
+                    balancer.join(endpoint(number), *now).unwrap();
+                    balancer.leave(&format!("node-{number}").parse().unwrap(), *now);
                 });
             });
         }

@@ -14,10 +14,10 @@ use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, Slot, UNHEALTHY, breaker_bit
 use super::status::NoNode;
 use super::strategy::Strategy;
 use super::stripes::STRIPES;
-use super::table::{PoolKey, Table, nanos};
+use super::table::{PoolKey, Table};
 use super::view::{Candidate, View, takes};
 use crate::error::{Error, ErrorKind, Result};
-use crate::failover::words::{low, whole};
+use crate::failover::words::{low, nanos, whole};
 use crate::failover::{BreakerState, FailureKind, Outlier, far_from_the_rest};
 use crate::id::NodeId;
 use crate::registry::Eligibility;
@@ -314,7 +314,7 @@ impl Balancer {
         now: Duration,
         dice: &mut Dice,
     ) -> Result<Permit<&Self>, NoNode> {
-        let held = self.hold(request, now, &mut dice.throw())?;
+        let held = self.hold(request, nanos(now), &mut dice.throw())?;
         Ok(Permit::new(self, held))
     }
 
@@ -328,18 +328,17 @@ impl Balancer {
         now: Duration,
         dice: &mut Dice,
     ) -> Result<Permit<Arc<Self>>, NoNode> {
-        let held = self.hold(request, now, &mut dice.throw())?;
+        let held = self.hold(request, nanos(now), &mut dice.throw())?;
         Ok(Permit::new(Arc::clone(self), held))
     }
 
     pub(super) fn hold(
         &self,
         request: &Request,
-        now: Duration,
+        now: u64,
         draw: &mut Draw<'_>,
     ) -> Result<Held, NoNode> {
-        let at = nanos(now);
-        self.table.tend(at);
+        self.table.tend(now);
         let Some(wide) = self.table.pool(request.scope.pool) else { return Err(NoNode::unknown()) };
         if let Some(held) = self.hold_on(request, now, wide, draw) {
             return Ok(held);
@@ -348,7 +347,7 @@ impl Balancer {
         let tried = Tried::new(self, request);
         for attempt in 0..TRIES {
             let pool = near.filter(|_| attempt < NEAR_TRIES).unwrap_or(wide);
-            let view = self.view(pool, request, at);
+            let view = self.view(pool, request, now);
             let Some(candidate) = self.strategy.choose(&view, request, draw) else { continue };
             if !tried.has(candidate.number)
                 && let Some(held) = self.take(&view, candidate, now, draw)
@@ -384,11 +383,11 @@ impl Balancer {
     fn hold_on(
         &self,
         request: &Request,
-        now: Duration,
+        now: u64,
         wide: &Pool,
         draw: &mut Draw<'_>,
     ) -> Option<Held> {
-        let view = || self.view(wide, request, nanos(now));
+        let view = || self.view(wide, request, now);
         match &request.affinity {
             Affinity::None => None,
             Affinity::Node(node) => {
@@ -416,12 +415,12 @@ impl Balancer {
     fn search(
         &self,
         request: &Request,
-        now: Duration,
+        now: u64,
         wide: &Pool,
         tried: &Tried,
         draw: &mut Draw<'_>,
     ) -> Result<Held, NoNode> {
-        let view = self.view(wide, request, nanos(now));
+        let view = self.view(wide, request, now);
         let all: Vec<u32> = wide.members(view.panicking).collect();
         let start = draw.below(u32::try_from(all.len()).unwrap_or(u32::MAX)) as usize;
         let (before, after) = all.split_at(start.min(all.len()));
@@ -430,7 +429,7 @@ impl Balancer {
             in_order.filter(|number| !tried.has(*number)).filter_map(|n| view.candidate(n));
         match candidates.find_map(|candidate| self.take(&view, candidate, now, draw)) {
             Some(held) => Ok(held),
-            None => Err(self.nobody(wide, nanos(now))),
+            None => Err(self.nobody(wide, now)),
         }
     }
 
@@ -445,7 +444,7 @@ impl Balancer {
         &self,
         view: &View<'_>,
         candidate: Candidate<'_>,
-        now: Duration,
+        now: u64,
         draw: &mut Draw<'_>,
     ) -> Option<Held> {
         let Candidate { number, slot } = candidate;
@@ -465,7 +464,7 @@ impl Balancer {
                 slot.give_up();
                 // It may have opened just now, by what is in flight.
                 if breaker.state() == BreakerState::Open && flags & breaker_bit(view.class) == 0 {
-                    self.table.breaker_opened(number, nanos(now));
+                    self.table.breaker_opened(number, now);
                 }
                 return None;
             }
@@ -490,27 +489,26 @@ impl Balancer {
         self.table.slot(held.number)
     }
 
-    pub(super) fn succeeded(&self, held: Held, latency: Duration) {
+    pub(super) fn succeeded(&self, held: Held, latency: u64) {
         let Some(slot) = self.give_back(held) else { return };
         let now = held.began.saturating_add(latency);
-        slot.succeed(latency, nanos(now), self.table.settings.latency_memory);
+        slot.succeed(latency, now, self.table.settings.latency_memory);
         if let Some(ticket) = held.ticket {
             slot.breaker(held.class).succeed(ticket, now);
         }
     }
 
-    pub(super) fn failed(&self, held: Held, kind: FailureKind, latency: Duration) {
+    pub(super) fn failed(&self, held: Held, kind: FailureKind, latency: u64) {
         let Some(slot) = self.give_back(held) else { return };
         let now = held.began.saturating_add(latency);
-        let at = nanos(now);
         if kind.counts_against_node() {
-            let counted = latency.max(self.policy.failure_latency);
-            slot.fail(counted, at, self.table.settings.latency_memory);
+            let counted = latency.max(nanos(self.policy.failure_latency));
+            slot.fail(counted, now, self.table.settings.latency_memory);
             if let Some(ticket) = held.ticket {
                 let breaker = slot.breaker(held.class);
                 breaker.fail(ticket, now);
                 if breaker.open_until().is_some() {
-                    self.table.breaker_opened(held.number, at);
+                    self.table.breaker_opened(held.number, now);
                 }
             }
         } else {
@@ -520,10 +518,10 @@ impl Balancer {
             }
         }
         if let Some(rest) = kind.lowers_for(&self.policy.lowering) {
-            self.table.rest(held.number, at, nanos(now.saturating_add(rest)));
+            self.table.rest(held.number, now, now.saturating_add(nanos(rest)));
         }
         if let FailureKind::Absent(_) = kind {
-            self.table.away(held.number, at);
+            self.table.away(held.number, now);
         }
     }
 
@@ -541,6 +539,9 @@ struct Tried(Vec<u32>);
 
 impl Tried {
     fn new(balancer: &Balancer, request: &Request) -> Self {
+        if request.except.is_empty() {
+            return Self(Vec::new());
+        }
         let numbers = request.except.iter().take(16);
         Self(numbers.filter_map(|node| balancer.table.number(node)).collect())
     }

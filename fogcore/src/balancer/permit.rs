@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
+use crate::failover::words::nanos;
 use crate::failover::{FailureKind, Ticket};
 use crate::id::NodeId;
 
@@ -18,7 +19,8 @@ pub(super) struct Held {
     pub(super) stripe: Option<u8>,
     /// None if the breaker was not asked, in a panic.
     pub(super) ticket: Option<Ticket>,
-    pub(super) began: Duration,
+    /// Nanoseconds.
+    pub(super) began: u64,
 }
 
 /// A node that was picked, and leave to send it one request. How that went is told by consuming
@@ -61,19 +63,19 @@ impl<B: Deref<Target = Balancer>> Permit<B> {
     /// When it was picked, on the clock that the balancer is asked with.
     #[must_use]
     pub const fn picked_at(&self) -> Duration {
-        self.held.began
+        Duration::from_nanos(self.held.began)
     }
 
     /// The request succeeded, after `latency`.
     pub fn success(mut self, latency: Duration) {
         self.ended = true;
-        self.balancer.succeeded(self.held, latency);
+        self.balancer.succeeded(self.held, nanos(latency));
     }
 
     /// The request failed, after `latency`.
     pub fn failure(mut self, kind: FailureKind, latency: Duration) {
         self.ended = true;
-        self.balancer.failed(self.held, kind, latency);
+        self.balancer.failed(self.held, kind, nanos(latency));
     }
 }
 

@@ -193,7 +193,7 @@ impl Slot {
     }
 
     /// A request ended well.
-    pub(super) fn succeed(&self, latency: Duration, now: u64, tau: f64) {
+    pub(super) fn succeed(&self, latency: u64, now: u64, tau: f64) {
         self.complete();
         self.observe_latency(latency, now, tau);
         let success = self.success();
@@ -208,7 +208,7 @@ impl Slot {
 
     /// A request failed: it counts as a slow one, because a node that refuses at once would
     /// otherwise look like the fastest.
-    pub(super) fn fail(&self, latency: Duration, now: u64, tau: f64) {
+    pub(super) fn fail(&self, latency: u64, now: u64, tau: f64) {
         self.complete();
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.observe_latency(latency, now, tau);
@@ -231,8 +231,8 @@ impl Slot {
 
     /// Peak EWMA: a slower call counts at once, faster ones bring it down over `tau` nanoseconds.
     /// (Finagle's `PeakEwma`.)
-    fn observe_latency(&self, latency: Duration, now: u64, tau: f64) {
-        let latency = latency.as_nanos() as f64;
+    fn observe_latency(&self, latency: u64, now: u64, tau: f64) {
+        let latency = latency as f64;
         let before = f64::from_bits(self.latency.load(Ordering::Relaxed));
         let after = if latency >= before {
             latency

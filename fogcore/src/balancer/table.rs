@@ -16,6 +16,7 @@ use super::stable::{CAPACITY, Stable};
 use super::stripes::Stripes;
 use super::view::takes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failover::words::nanos;
 use crate::failover::{BreakerPolicy, Observed};
 use crate::id::NodeId;
 
@@ -402,7 +403,7 @@ impl Table {
         timed(RESTING, &mut member.rests_until);
         timed(EJECTED, &mut member.ejected_until);
         for class in 0..self.settings.classes {
-            let open = slot.breaker(class).open_until().map(nanos).filter(|until| *until > now);
+            let open = slot.breaker(class).open_until().filter(|until| *until > now);
             flags &= !breaker_bit(class);
             if let Some(until) = open {
                 flags |= breaker_bit(class);
@@ -571,8 +572,4 @@ fn note_move(writer: &mut Writer, moved: u32, pool: u32, to: u32) {
 
 fn full() -> Error {
     Error::new(ErrorKind::Exhausted, format!("there is room for {MOST_NODES} nodes"))
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

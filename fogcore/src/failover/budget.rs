@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::failover::words::whole;
+use crate::failover::words::{nanos, whole};
 
 /// How much may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl RetryBudget {
 
     /// Pays in what time has earned; whole thousandths only, and the time of the rest is kept.
     fn pay_floor(&self, now: Duration) {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(now);
         let paid = self.paid_until.load(Ordering::Acquire);
         let earned = now.saturating_sub(paid) as f64 / 1e9 * self.per_second;
         if earned < 1.0 {

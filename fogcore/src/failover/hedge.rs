@@ -26,6 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::failover::words::nanos;
 use crate::failover::words::whole;
 
 /// When, and how often, somebody else is asked too.
@@ -198,10 +199,6 @@ const fn end_of(bucket: u64) -> u64 {
     let Some(shift) = (bucket >> CUTS).checked_sub(1) else { return bucket };
     let begin = bucket - (shift << CUTS);
     begin << shift | ((1 << shift) - 1)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ use self::state::{
 };
 use self::window::{Counts, Outcome, Window};
 use crate::error::Result;
-use crate::failover::words::whole;
+use crate::failover::words::{nanos, whole};
 
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
@@ -60,7 +60,7 @@ pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
 pub(crate) struct Ticket {
     generation: u64,
     probe: bool,
-    began: Duration,
+    began: u64,
 }
 
 /// The share of calls that goes through when a breaker has just closed.
@@ -145,13 +145,13 @@ impl Breaker {
     #[must_use]
     pub fn stats(&self, now: Duration) -> BreakerStats {
         let word = self.state.load(Ordering::Acquire);
-        let Counts { calls, failures, slow } = self.window.counts(generation(word), now);
+        let Counts { calls, failures, slow } = self.window.counts(generation(word), nanos(now));
         BreakerStats {
             state: state_of(word),
             calls,
             failures,
             slow,
-            overdue: self.overdue.as_ref().map_or(0, |overdue| overdue.count(now)),
+            overdue: self.overdue.as_ref().map_or(0, |overdue| overdue.count(nanos(now))),
             late_successes: self.late_successes.load(Ordering::Relaxed),
             late_failures: self.late_failures.load(Ordering::Relaxed),
         }
@@ -162,11 +162,11 @@ impl Breaker {
     /// # Errors
     /// [`Refused`], with the time after which it is worth asking again.
     pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<'_>, Refused> {
-        let ticket = self.admit(now)?;
+        let ticket = self.admit(nanos(now))?;
         Ok(BreakerPermit::new(self, ticket))
     }
 
-    pub(crate) fn admit(&self, now: Duration) -> Result<Ticket, Refused> {
+    pub(crate) fn admit(&self, now: u64) -> Result<Ticket, Refused> {
         let word = self.state.load(Ordering::Acquire);
         let (generation, probe) = match kind(word) {
             CLOSED => {
@@ -199,23 +199,23 @@ impl Breaker {
     }
 
     /// When an open breaker will let a call through; none unless it opened by itself.
-    pub(crate) fn open_until(&self) -> Option<Duration> {
+    pub(crate) fn open_until(&self) -> Option<u64> {
         let is_open = kind(self.state.load(Ordering::Acquire)) == OPEN;
-        is_open.then(|| Duration::from_nanos(self.turn_at.load(Ordering::Acquire)))
+        is_open.then(|| self.turn_at.load(Ordering::Acquire))
     }
 
     /// Forgets everything: it guards somebody else from now on.
     pub(crate) fn reset(&self) {
         let mut recovery = self.lock();
         *recovery = Recovery::default();
-        self.turn(CLOSED, None, Duration::ZERO);
+        self.turn(CLOSED, None, 0);
     }
 
-    pub(crate) fn succeed(&self, ticket: Ticket, now: Duration) {
+    pub(crate) fn succeed(&self, ticket: Ticket, now: u64) {
         self.end(ticket, false, now);
     }
 
-    pub(crate) fn fail(&self, ticket: Ticket, now: Duration) {
+    pub(crate) fn fail(&self, ticket: Ticket, now: u64) {
         self.end(ticket, true, now);
     }
 
@@ -234,28 +234,28 @@ impl Breaker {
 
     /// Opens it until it is released.
     pub fn force_open(&self, now: Duration) {
-        self.force(FORCED_OPEN, now);
+        self.force(FORCED_OPEN, nanos(now));
     }
 
     /// Closes it until it is released: what its calls give is counted, but changes nothing.
     pub fn force_closed(&self, now: Duration) {
-        self.force(FORCED_CLOSED, now);
+        self.force(FORCED_CLOSED, nanos(now));
     }
 
     /// Ends what was forced: closed, with an empty window.
     pub fn release(&self, now: Duration) {
         if matches!(self.state(), BreakerState::ForcedOpen | BreakerState::ForcedClosed) {
-            self.force(CLOSED, now);
+            self.force(CLOSED, nanos(now));
         }
     }
 
-    fn force(&self, to: u64, now: Duration) {
+    fn force(&self, to: u64, now: u64) {
         let mut recovery = self.lock();
-        recovery.close(now);
+        recovery.close(Duration::from_nanos(now));
         self.turn(to, None, now);
     }
 
-    fn end(&self, ticket: Ticket, failed: bool, now: Duration) {
+    fn end(&self, ticket: Ticket, failed: bool, now: u64) {
         if let Some(overdue) = &self.overdue {
             overdue.end(ticket.began);
         }
@@ -266,7 +266,7 @@ impl Breaker {
             return;
         }
         let took = now.saturating_sub(ticket.began);
-        let slow = self.policy.slow_after.is_some_and(|slow| took > slow);
+        let slow = self.policy.slow_after.is_some_and(|slow| took > nanos(slow));
         if ticket.probe {
             self.end_probe(ticket, failed || slow, now);
             return;
@@ -306,7 +306,7 @@ impl Breaker {
     }
 
     /// Opens if too many calls are slow, those counted that are still in flight.
-    fn judge_overdue(&self, word: u64, overdue: &Overdue, now: Duration) -> Result<(), Refused> {
+    fn judge_overdue(&self, word: u64, overdue: &Overdue, now: u64) -> Result<(), Refused> {
         let hanging = overdue.count(now);
         if hanging == 0 {
             return Ok(());
@@ -323,8 +323,8 @@ impl Breaker {
     }
 
     /// Lets a share through that grows while the ramp lasts.
-    fn ramp(&self, word: u64, now: Duration) -> Result<(), Refused> {
-        let since = nanos(now).saturating_sub(self.turn_at.load(Ordering::Acquire));
+    fn ramp(&self, word: u64, now: u64) -> Result<(), Refused> {
+        let since = now.saturating_sub(self.turn_at.load(Ordering::Acquire));
         let share = since as f64 / nanos(self.policy.ramp).max(1) as f64;
         if share >= 1.0 {
             // If this fails, it changed to something else meanwhile, which the next call sees.
@@ -340,7 +340,7 @@ impl Breaker {
         Ok(())
     }
 
-    fn trip(&self, word: u64, reason: OpenReason, now: Duration) {
+    fn trip(&self, word: u64, reason: OpenReason, now: u64) {
         let mut recovery = self.lock();
         // Somebody else may have been faster.
         if generation(self.state.load(Ordering::Acquire)) == generation(word) {
@@ -348,19 +348,19 @@ impl Breaker {
         }
     }
 
-    fn open(&self, recovery: &mut Recovery, reason: OpenReason, now: Duration) {
-        let until = recovery.open(now, &self.policy, self.seed);
+    fn open(&self, recovery: &mut Recovery, reason: OpenReason, now: u64) {
+        let until = recovery.open(Duration::from_nanos(now), &self.policy, self.seed);
         self.turn_at.store(nanos(until), Ordering::Release);
         self.turn(OPEN, Some(reason), now);
     }
 
     /// Lets a probe through, and tells the generation that it belongs to: read under the lock,
     /// because another probe may fail before this one's caller has its ticket.
-    fn admit_probe(&self, now: Duration) -> Result<u64, Refused> {
+    fn admit_probe(&self, now: u64) -> Result<u64, Refused> {
         let mut recovery = self.lock();
         let word = self.state.load(Ordering::Acquire);
         match kind(word) {
-            OPEN if nanos(now) >= self.turn_at.load(Ordering::Acquire) => {
+            OPEN if now >= self.turn_at.load(Ordering::Acquire) => {
                 recovery.half_open();
                 self.turn(HALF_OPEN, None, now);
             }
@@ -374,7 +374,7 @@ impl Breaker {
         }
     }
 
-    fn end_probe(&self, ticket: Ticket, failed: bool, now: Duration) {
+    fn end_probe(&self, ticket: Ticket, failed: bool, now: u64) {
         let mut recovery = self.lock();
         if generation(self.state.load(Ordering::Acquire)) != ticket.generation {
             let late = if failed { &self.late_failures } else { &self.late_successes };
@@ -385,15 +385,15 @@ impl Breaker {
         if failed {
             self.open(&mut recovery, OpenReason::ProbeFailed, now);
         } else if recovery.succeed(&self.policy) {
-            recovery.close(now);
-            self.turn_at.store(nanos(now), Ordering::Release);
+            recovery.close(Duration::from_nanos(now));
+            self.turn_at.store(now, Ordering::Release);
             self.admitted.store(u64::from(u32::MAX), Ordering::Release);
             self.turn(if self.policy.ramp.is_zero() { CLOSED } else { RAMPING }, None, now);
         }
     }
 
     /// Changes the state; the caller holds the lock.
-    fn turn(&self, to: u64, reason: Option<OpenReason>, now: Duration) {
+    fn turn(&self, to: u64, reason: Option<OpenReason>, now: u64) {
         let word = self.state.load(Ordering::Acquire);
         let next = state::word(generation(word) + 1, to);
         self.failures_in_a_row.store(0, Ordering::Release);
@@ -402,13 +402,13 @@ impl Breaker {
         if let Some(on_change) = &self.on_change
             && from != to
         {
-            on_change(BreakerChange { from, to, reason, at: now });
+            on_change(BreakerChange { from, to, reason, at: Duration::from_nanos(now) });
         }
     }
 
-    fn refusal(&self, now: Duration) -> Refused {
+    fn refusal(&self, now: u64) -> Refused {
         let state = self.state();
-        let left = self.turn_at.load(Ordering::Acquire).saturating_sub(nanos(now));
+        let left = self.turn_at.load(Ordering::Acquire).saturating_sub(now);
         let open = state == BreakerState::Open;
         Refused { state, retry_after: open.then(|| Duration::from_nanos(left)) }
     }
@@ -416,10 +416,6 @@ impl Breaker {
     fn lock(&self) -> MutexGuard<'_, Recovery> {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::failover::words::{high, low, pair};
+use crate::failover::words::{high, low, nanos, pair};
 
 /// A call counts as overdue up to an eighth of its time late.
 const STEPS: u64 = 8;
@@ -23,19 +23,18 @@ pub(super) struct Overdue {
 
 impl Overdue {
     pub(super) fn new(after: Duration) -> Self {
-        let step = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX) / STEPS;
+        let step = nanos(after) / STEPS;
         let began = std::array::from_fn(|_| AtomicU64::new(0));
         Self { step: step.max(1), began, older: AtomicI64::new(0) }
     }
 
-    fn step(&self, at: Duration) -> u32 {
-        let now = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+    fn step(&self, at: u64) -> u32 {
         // Steps wrap around; only the distance of two of them matters.
-        low(now / self.step + 1)
+        low(at / self.step + 1)
     }
 
     /// A call begins.
-    pub(super) fn begin(&self, now: Duration) {
+    pub(super) fn begin(&self, now: u64) {
         let step = self.step(now);
         let bucket = &self.began[step as usize % BUCKETS];
         let mut word = bucket.load(Ordering::Acquire);
@@ -55,7 +54,7 @@ impl Overdue {
     }
 
     /// A call that began at `began` ends.
-    pub(super) fn end(&self, began: Duration) {
+    pub(super) fn end(&self, began: u64) {
         let step = self.step(began);
         let bucket = &self.began[step as usize % BUCKETS];
         let mut word = bucket.load(Ordering::Acquire);
@@ -75,7 +74,7 @@ impl Overdue {
     }
 
     /// How many calls are in flight for longer than they should be.
-    pub(super) fn count(&self, now: Duration) -> u32 {
+    pub(super) fn count(&self, now: u64) -> u32 {
         let now = self.step(now);
         let mut overdue = self.older.load(Ordering::Acquire);
         for bucket in &self.began {
@@ -95,8 +94,8 @@ mod tests {
 
     #[test]
     fn a_call_is_overdue_after_its_time_until_it_ends() {
-        let ms = Duration::from_millis;
-        let overdue = Overdue::new(ms(80));
+        let ms = |millis: u64| millis * 1_000_000;
+        let overdue = Overdue::new(Duration::from_millis(80));
         overdue.begin(ms(0));
         overdue.begin(ms(50));
         assert_eq!(overdue.count(ms(80)), 0);

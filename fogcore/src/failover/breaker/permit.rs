@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Breaker, Ticket};
+use crate::failover::words::nanos;
 
 /// Leave to make one call; how it went is told by consuming it. Dropped, the call was given up,
 /// which counts for nothing.
@@ -21,13 +22,13 @@ impl<'b> BreakerPermit<'b> {
     /// The call succeeded, at `now`.
     pub fn success(mut self, now: Duration) {
         self.ended = true;
-        self.breaker.succeed(self.ticket, now);
+        self.breaker.succeed(self.ticket, nanos(now));
     }
 
     /// The call failed, at `now`.
     pub fn failure(mut self, now: Duration) {
         self.ended = true;
-        self.breaker.fail(self.ticket, now);
+        self.breaker.fail(self.ticket, nanos(now));
     }
 }
 

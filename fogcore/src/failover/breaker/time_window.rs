@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::failover::words::{high, low, pair, round};
+use crate::failover::words::{high, low, nanos, pair, round};
 
 use super::window::{Counts, Outcome};
 
@@ -57,7 +57,7 @@ fn counters() -> [Counter; BUCKETS] {
 
 impl TimeWindow {
     pub(super) fn new(span: Duration) -> Self {
-        let step = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX) / BUCKETS as u64;
+        let step = nanos(span) / BUCKETS as u64;
         Self {
             step: step.max(1),
             calls: counters(),
@@ -68,13 +68,12 @@ impl TimeWindow {
     }
 
     /// The step at `now`. Each generation begins so far ahead that all earlier calls have left.
-    fn step(&self, generation: u64, now: Duration) -> u64 {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    fn step(&self, generation: u64, now: u64) -> u64 {
         // Never below BUCKETS, so that a counter that was never used belongs to no window.
         (now / self.step).wrapping_add((generation + 2).wrapping_mul(BUCKETS as u64))
     }
 
-    pub(super) fn record(&self, generation: u64, outcome: Outcome, now: Duration) -> Counts {
+    pub(super) fn record(&self, generation: u64, outcome: Outcome, now: u64) -> Counts {
         let step = self.step(generation, now);
         let place = round(step, BUCKETS);
         self.calls[place].count(low(step));
@@ -92,7 +91,7 @@ impl TimeWindow {
         self.sum(step)
     }
 
-    pub(super) fn counts(&self, generation: u64, now: Duration) -> Counts {
+    pub(super) fn counts(&self, generation: u64, now: u64) -> Counts {
         self.sum(self.step(generation, now))
     }
 

@@ -1,7 +1,5 @@
 //! How the latest calls went: a window over calls or over time.
 
-use std::time::Duration;
-
 use super::count_window::CountWindow;
 use super::policy;
 use super::time_window::TimeWindow;
@@ -63,7 +61,7 @@ impl Window {
 
     /// Takes in a call that ended at `now`, and tells what the window holds then. What it tells
     /// without any bad call may leave out good ones: no rate depends on them.
-    pub(super) fn record(&self, generation: u64, outcome: Outcome, now: Duration) -> Counts {
+    pub(super) fn record(&self, generation: u64, outcome: Outcome, now: u64) -> Counts {
         match self {
             Self::Count(window) => window.record(quarter(generation), outcome),
             Self::Time(window) => window.record(generation, outcome, now),
@@ -71,7 +69,7 @@ impl Window {
     }
 
     /// What the window holds at `now`.
-    pub(super) fn counts(&self, generation: u64, now: Duration) -> Counts {
+    pub(super) fn counts(&self, generation: u64, now: u64) -> Counts {
         match self {
             Self::Count(window) => window.counts(quarter(generation)),
             Self::Time(window) => window.counts(generation, now),
