@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use super::report::Load;
+use super::report::{Load, NOTHING_KNOWN};
 use crate::failover::words::{high, low, pair, whole};
 use crate::failover::{Breaker, BreakerPolicy};
 
@@ -96,7 +96,7 @@ impl Slot {
             load: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             latency_at: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            used: AtomicU64::new(NOTHING_KNOWN),
             slow_since: AtomicU32::new(0),
             success: AtomicU32::new(1.0_f32.to_bits()),
             breaker: Breaker::sharing(Arc::clone(policy)).seeded(seed),
@@ -117,9 +117,10 @@ impl Slot {
         policy: &Arc<BreakerPolicy>,
     ) {
         self.describe(&endpoint);
-        for value in [&self.latency, &self.latency_at, &self.used, &self.reported] {
+        for value in [&self.latency, &self.latency_at, &self.reported] {
             value.store(0, Ordering::Relaxed);
         }
+        self.used.store(NOTHING_KNOWN, Ordering::Relaxed);
         self.success.store(1.0_f32.to_bits(), Ordering::Relaxed);
         for share in [&self.headroom, &self.kept, &self.share] {
             share.store(FULL, Ordering::Relaxed);
