@@ -213,7 +213,7 @@ impl Balancer {
     /// Opens or closes a node's breaker until it is released (`None`).
     ///
     /// # Errors
-    /// NotFound for a node that is not there.
+    /// NotFound for a node or a class that is not there.
     pub fn force_breaker(
         &self,
         node: &NodeId,
@@ -221,6 +221,9 @@ impl Balancer {
         open: Option<bool>,
         now: Duration,
     ) -> Result<()> {
+        if class.0 >= self.table.settings.classes {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such request class"));
+        }
         let updated = self.table.update(node, nanos(now), |slot, _| {
             let breaker = slot.breaker(class.0);
             match open {
@@ -339,6 +342,10 @@ impl Balancer {
         draw: &mut Draw<'_>,
     ) -> Result<Held, NoNode> {
         self.table.tend(now);
+        // A scope may come from another process.
+        if request.scope.class >= self.table.settings.classes {
+            return Err(NoNode::unknown());
+        }
         let Some(wide) = self.table.pool(request.scope.pool) else { return Err(NoNode::unknown()) };
         if let Some(held) = self.hold_on(request, now, wide, draw) {
             return Ok(held);
