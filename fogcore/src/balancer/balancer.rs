@@ -354,7 +354,8 @@ impl Balancer {
         let tried = Tried::new(self, request);
         for attempt in 0..TRIES {
             let pool = near.filter(|_| attempt < NEAR_TRIES).unwrap_or(wide);
-            let view = self.view(pool, request, now);
+            // Whether there is reason for panic, all nodes decide, not those nearby.
+            let view = View { pool, ..self.view(wide, request, now) };
             let Some(candidate) = self.strategy.choose(&view, request, draw) else { continue };
             if !tried.has(candidate.number)
                 && let Some(held) = self.take(&view, candidate, now, draw)
