@@ -17,7 +17,7 @@ use super::stripes::Stripes;
 use super::view::takes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::nanos;
-use crate::failover::{BreakerPolicy, Observed};
+use crate::failover::{BreakerPolicy, BreakerState, Observed};
 use crate::id::NodeId;
 
 /// The most nodes: their numbers must fit into the ring's entries.
@@ -403,7 +403,10 @@ impl Table {
         timed(RESTING, &mut member.rests_until);
         timed(EJECTED, &mut member.ejected_until);
         for class in 0..self.settings.classes {
-            let open = slot.breaker(class).open_until().filter(|until| *until > now);
+            let breaker = slot.breaker(class);
+            let forced = breaker.state() == BreakerState::ForcedOpen;
+            let until = if forced { Some(u64::MAX) } else { breaker.open_until() };
+            let open = until.filter(|until| *until > now);
             flags &= !breaker_bit(class);
             if let Some(until) = open {
                 flags |= breaker_bit(class);
