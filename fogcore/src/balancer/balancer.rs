@@ -10,7 +10,7 @@ use super::policy::{BalancerPolicy, StrategyKind};
 use super::pool::Pool;
 use super::report::Load;
 use super::request::{Affinity, Class, Request, Scope};
-use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, Slot, UNHEALTHY, breaker_bit};
+use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, Slot, UNHEALTHY, breaker_bit};
 use super::status::NoNode;
 use super::strategy::Strategy;
 use super::stripes::STRIPES;
@@ -200,7 +200,7 @@ impl Balancer {
         };
         let updated = self.table.update(node, nanos(now), |slot, _| {
             set(slot);
-            set_flag(slot, DRAINING, part == 0);
+            set_flag(slot, NO_SHARE, part == 0);
         });
         updated.ok_or_else(|| not_found(node))
     }

@@ -29,11 +29,13 @@ pub(super) const SLOW_START: u32 = 1 << 7;
 /// The breaker of request class 0 is open; the next bits are those of the further classes.
 pub(super) const BREAKER_OPEN: u32 = 1 << 8;
 
-/// The bits of all breakers.
-pub(super) const BREAKERS: u32 = u32::MAX << 8;
+/// The bits of all breakers: there are at most 16 classes.
+pub(super) const BREAKERS: u32 = 0xffff << 8;
+/// Nothing of its share is left to it.
+pub(super) const NO_SHARE: u32 = 1 << 24;
 
 /// What keeps a node from work, however few there are.
-pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING;
+pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING | NO_SHARE;
 /// What a panic ignores, beside the breaker's bit.
 pub(super) const UNWELL: u32 = UNHEALTHY | EJECTED;
 
