@@ -437,13 +437,14 @@ impl Balancer {
             in_order.filter(|number| !tried.has(*number)).filter_map(|n| view.candidate(n));
         match candidates.find_map(|candidate| self.take(&view, candidate, now, draw)) {
             Some(held) => Ok(held),
-            None => Err(self.nobody(wide, now)),
+            None => Err(self.nobody(request, wide, now)),
         }
     }
 
-    fn nobody(&self, wide: &Pool, now: u64) -> NoNode {
-        let next = self.table.next_timer();
-        let retry_after = (next < u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(now)));
+    fn nobody(&self, request: &Request, wide: &Pool, now: u64) -> NoNode {
+        let Scope { pool, class, .. } = request.scope;
+        let next = self.table.next_back(pool, class);
+        let retry_after = next.map(|next| Duration::from_nanos(next.saturating_sub(now)));
         NoNode { ready: wide.ready(), unwell: wide.unwell(), retry_after }
     }
 

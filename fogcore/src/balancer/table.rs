@@ -541,9 +541,26 @@ impl Table {
         });
     }
 
-    /// When something changes by itself next, in nanoseconds.
-    pub(super) fn next_timer(&self) -> u64 {
-        self.next_timer.load(Ordering::Relaxed)
+    /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
+    pub(super) fn next_back(&self, pool: u32, class: u8) -> Option<u64> {
+        let writer = self.lock();
+        let members = (0_u32..).zip(&writer.members);
+        members
+            .filter_map(|(number, member)| {
+                let (slot, member) = (self.slot(number)?, member.as_ref()?);
+                member.places.iter().find(|place| place.pool == pool)?;
+                let timed = RESTING | EJECTED | breaker_bit(class);
+                // With what ends by itself gone, would it take requests? And does it not yet?
+                let flags = slot.flags();
+                if !takes(flags & !timed, class, false) || takes(flags, class, false) {
+                    return None;
+                }
+                let breaker = slot.breaker(class);
+                let shut = flags & breaker_bit(class) != 0;
+                let open_until = if shut { Some(breaker.open_until()?) } else { None };
+                [member.rests_until, member.ejected_until, open_until].into_iter().max()?
+            })
+            .min()
     }
 
     /// Bytes that all of it takes, without the names.
