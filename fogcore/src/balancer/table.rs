@@ -193,8 +193,9 @@ impl Table {
         if let Some(number) = self.number(&endpoint.id) {
             return self.rejoin(&mut writer, number, endpoint, now);
         }
-        let number = self.free_place(&mut writer, now)?;
+        // First what may fail: a place that is taken and not used would be lost.
         let places = self.places(&mut writer, &endpoint)?;
+        let number = self.free_place(&mut writer, now)?;
         let Settings { breaker, classes, .. } = &self.settings;
         let seed = self.seed;
         let make = |number| Slot::new(breaker, seed ^ u64::from(number));
