@@ -117,6 +117,7 @@ impl Slot {
         endpoint: Arc<Endpoint>,
         classes: u8,
         policy: &Arc<BreakerPolicy>,
+        seed: u64,
     ) {
         self.describe(&endpoint);
         for value in [&self.latency, &self.latency_at, &self.reported] {
@@ -129,7 +130,11 @@ impl Slot {
         }
         self.breaker.reset();
         if classes > 1 {
-            let further = || (1..classes).map(|_| Breaker::sharing(Arc::clone(policy))).collect();
+            let breaker = |class| {
+                let seed = seed ^ u64::from(class) << 32;
+                Breaker::sharing(Arc::clone(policy)).seeded(seed)
+            };
+            let further = || (1..classes).map(breaker).collect();
             self.further_breakers.get_or_init(further).iter().for_each(Breaker::reset);
         }
         *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);

@@ -200,7 +200,7 @@ impl Table {
         let seed = self.seed;
         let make = |number| Slot::new(breaker, seed ^ u64::from(number));
         let Some(slot) = self.slots.get_or_make(number, make) else { return Err(full()) };
-        slot.move_in(Arc::clone(&endpoint), *classes, breaker);
+        slot.move_in(Arc::clone(&endpoint), *classes, breaker, seed ^ u64::from(number));
         slot.start_slowly(now);
         self.ring_change(&places, &endpoint, number, Ring::add);
         let slow_start = !self.settings.slow_start.is_zero();
