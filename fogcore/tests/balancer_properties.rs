@@ -222,10 +222,13 @@ proptest! {
         ] {
             out(&world, &name, true);
             for (before, after) in before.iter().zip(homes(&mut world)) {
-                prop_assert!(if *before == name { after != name } else { after == *before });
+                let as_it_should = if *before == name { after != name } else { after == *before };
+                prop_assert!(as_it_should, "{before} → {after}, without {name}");
             }
             out(&world, &name, false);
-            prop_assert_eq!(&homes(&mut world), &before);
+            for (key, (before, after)) in before.iter().zip(homes(&mut world)).enumerate() {
+                prop_assert_eq!(&after, before, "key {}, when {} is back", key, &name);
+            }
         }
         world.join(endpoint("new", weight));
         for (before, after) in before.iter().zip(homes(&mut world)) {
@@ -292,7 +295,7 @@ proptest! {
             for later in [0, 700] {
                 let now = world.now;
                 world.wait(latency + ms(later));
-                let expected = (value * (-later as f64 / 1e3 / tau).exp()).max(0.0);
+                let expected = (value * (later as f64 / -1e3 / tau).exp()).max(0.0);
                 let seen = world.look_at("n0").unwrap().latency.unwrap();
                 let close = (seen - expected).abs() <= 2e-9 + expected * 1e-9;
                 prop_assert!(close, "{seen} is not {expected}");
