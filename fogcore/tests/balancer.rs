@@ -57,7 +57,8 @@ fn under_load_nodes_are_picked_as_their_weights_say() {
                 open.swap_remove(dice.random_range(0..200)).success(ms(10));
             }
             if turn >= 2_000 {
-                counts[weights.iter().position(|weight| name == format!("w{weight}")).unwrap()] += 1;
+                counts[weights.iter().position(|weight| name == format!("w{weight}")).unwrap()] +=
+                    1;
             }
         }
         for (weight, count) in weights.into_iter().zip(counts) {
@@ -297,7 +298,11 @@ fn what_the_near_ones_have_no_room_for_goes_elsewhere() {
         for region in ["near", "far"] {
             let max_in_flight = Some(3);
             let region = region.to_owned();
-            world.join(Endpoint { max_in_flight, region: region.clone(), ..endpoint(&region, 100) });
+            world.join(Endpoint {
+                max_in_flight,
+                region: region.clone(),
+                ..endpoint(&region, 100)
+            });
         }
         let scope = world.balancer.scope(Class::default(), Some("near"), None).unwrap();
         let request = Request::new().within(scope).keyed(Key(1));
@@ -620,10 +625,10 @@ fn battery_heat_and_a_metered_network_leave_a_node_less() {
 }
 
 /// One node is plugged in, and 99 are phones at the end of their strength: they have a share of
-/// 1/64 each, together 1.55 for its 1.
+/// 1/64 each. The exact one would be 39 % for the strong node; after sixteen draws in vain a
+/// strategy takes what it has, so that a third of that is what it must have at least.
 #[test]
 fn one_strong_node_among_many_weak_ones_gets_its_share() {
-    let at_most = [StrategyKind::ConsistentHash];
     every_strategy(|kind| {
         let mut world = World::of(kind, policy(), 100);
         let empty = Some(Percent::new(0.0).unwrap());
@@ -633,8 +638,6 @@ fn one_strong_node_among_many_weak_ones_gets_its_share() {
             world.balancer.report(&id(&format!("n{node}")), &load, world.now).unwrap();
         }
         let served = (0..4_000).filter(|_| world.serve(&Request::new()) == "n0").count();
-        println!("strong {kind:?} {served}");
-        let _ = at_most;
         assert!(served > 400, "{kind:?}: {served}");
     });
 }
@@ -880,7 +883,10 @@ fn who_finds_nobody_is_told_when_to_come_back() {
     let policy = BalancerPolicy { slow_start: secs(10), ..opens_after_two() };
     every_strategy(|kind| {
         let mut world = World::of(kind, policy.clone(), 2);
-        assert_eq!(World::new(kind, policy.clone()).try_pick(&Request::new()).unwrap_err().ready, 0);
+        assert_eq!(
+            World::new(kind, policy.clone()).try_pick(&Request::new()).unwrap_err().ready,
+            0
+        );
         let rest = |world: &mut World, name: &str, pause| {
             let retry_after = Some(secs(pause));
             world.pick_at(name).failure(FailureKind::Overloaded { retry_after }, ms(0));
@@ -1047,14 +1053,8 @@ fn a_bad_endpoint_is_refused_with_its_field_and_changes_nothing() {
         (Endpoint { max_in_flight: Some(0), ..good.clone() }, "max_in_flight"),
         (Endpoint { region: "ö".repeat(65), ..good.clone() }, "region"),
         (Endpoint { labels: labels(65), ..good.clone() }, "labels"),
-        (
-            Endpoint { labels: [(String::new(), String::new())].into(), ..good.clone() },
-            "labels",
-        ),
-        (
-            Endpoint { labels: [("k".to_owned(), "v".repeat(256))].into(), ..good.clone() },
-            "labels",
-        ),
+        (Endpoint { labels: [(String::new(), String::new())].into(), ..good.clone() }, "labels"),
+        (Endpoint { labels: [("k".to_owned(), "v".repeat(256))].into(), ..good.clone() }, "labels"),
     ];
     every_strategy(|kind| {
         let mut world = World::of(kind, policy(), 2);
@@ -1151,8 +1151,7 @@ fn a_bad_policy_is_refused_with_its_field() {
             let error = Balancer::new(policy, kind).unwrap_err();
             assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidInput, Some(field)));
         }
-        let policy =
-            BalancerPolicy { subset_keys: names(16), classes: names(15), ..good.clone() };
+        let policy = BalancerPolicy { subset_keys: names(16), classes: names(15), ..good.clone() };
         let balancer = Balancer::new(policy, kind).unwrap();
         let class = balancer.class("k14").unwrap();
         balancer.join(Endpoint::new(id("n")), Duration::ZERO).unwrap();

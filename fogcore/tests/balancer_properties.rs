@@ -20,6 +20,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+/// So many cases, of which the failing ones are not written beside the sources.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
+
 // Round robin.
 
 /// Nginx's smooth weighted round robin: every node gains its weight, the one with the most is
@@ -38,11 +43,11 @@ impl Smooth {
 }
 
 /// By how many requests a node may be ahead of its exact share or behind it, over any stretch that
-/// begins with the balancer's first pick: each of the node's own turns may be early or late by one
-/// (two), and so may the turns of the weight classes below its own, of which the first `classes`
-/// are counted one after the other, and what all nodes pass over together.
-fn most_off(nodes: usize, classes: usize) -> f64 {
-    2.0 + classes as f64 + 0.25 * nodes as f64
+/// begins with the first pick. Its own turns, and what all pass over together, are early or late by
+/// one; so are the turns of each class of weights (by powers of two), which are dealt out one class
+/// after the other. Found over 600 lists of weights: 1.5 in one class, 1.9 in two, 3.4 in seven.
+fn most_off(classes: usize) -> f64 {
+    1.5 + 0.5 * classes as f64
 }
 
 fn class_of(weight: u16) -> u32 {
@@ -68,7 +73,7 @@ fn picks(kind: StrategyKind, weights: &[u16], seed: u64, count: usize) -> Vec<us
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn weighted_turns_stay_near_the_exact_shares_and_are_evenly_spread(
@@ -78,7 +83,7 @@ proptest! {
         let rounds = 2_usize.max(600 / period);
         let picked = picks(StrategyKind::WeightedRoundRobin, &weights, seed, rounds * period);
         let classes: BTreeSet<_> = weights.iter().map(|weight| class_of(*weight)).collect();
-        let bound = most_off(weights.len(), classes.len());
+        let bound = most_off(classes.len());
         let mut model = Smooth(weights.iter().map(|weight| (i64::from(*weight), 0)).collect());
         let mut counts = vec![(0_i32, 0_i32); weights.len()];
         let mut last: Vec<Option<usize>> = vec![None; weights.len()];
@@ -93,7 +98,7 @@ proptest! {
             if let Some(before) = last[node].replace(at) {
                 let ideal = period as f64 / f64::from(weights[node]);
                 let gap = (at - before) as f64;
-                let most = 2.0 * ideal + weights.len() as f64 + 2.0;
+                let most = 2.0 * ideal + bound;
                 prop_assert!(gap <= most, "{gap} for {ideal:.2} of {}", weights[node]);
             }
             if (at + 1) % period == 0 {
@@ -140,7 +145,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     /// Mirrokni, Thorup and Zadimoghaddam's promise, with what is in flight at nodes that left
     /// counted as well: a node gets a request only if it has then at most 1.25 times its share.
@@ -258,7 +263,7 @@ fn keys_that_nobody_keeps_are_spread_all_the_same() {
 // Latency.
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(cases(128))]
 
     /// Finagle's peak EWMA, in seconds: `l = max(l, sample)` at a peak, else an average whose
     /// weight of the past is `exp(−age/τ)`; what is read fades by the age as well.
@@ -598,7 +603,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(cases(192))]
 
     #[test]
     fn a_pick_agrees_with_a_plain_list_of_nodes_over_any_history(

@@ -7,11 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fogcore::balancer::{Balancer, BalancerPolicy, Dice, Endpoint, Key, Permit, Request, StrategyKind};
+use fogcore::balancer::{
+    Balancer, BalancerPolicy, Dice, Endpoint, Key, LatencyBased, Permit, Request, Strategy,
+    StrategyKind,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -19,8 +22,10 @@ use rand::{RngExt, SeedableRng};
 const WORK: [u64; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 /// Requests that a node works on at once.
 const AT_ONCE: usize = 8;
-/// The share of what all nodes together can do that is asked for.
-const LOAD: f64 = 0.6;
+/// Requests per second. Of two that are drawn, the two slowest nodes together are the better ones
+/// at least once in 25 times, and can do 24 in a second: beyond 600, no choice of two keeps them
+/// from filling up, however well it knows them. This is 60 % of that.
+const RATE: f64 = 360.0;
 const SEED: u64 = 20_260_301;
 
 struct Job {
@@ -55,16 +60,13 @@ fn exponential(dice: &mut StdRng, mean: f64) -> u64 {
     Duration::from_secs_f64(-uniform.ln() * mean).as_nanos().try_into().unwrap()
 }
 
-fn simulate(kind: StrategyKind, requests: u64, seed: u64) -> Figures {
+fn simulate(strategy: Arc<dyn Strategy>, rate: f64, requests: u64, seed: u64) -> Figures {
     let policy = BalancerPolicy { slow_start: Duration::ZERO, ..BalancerPolicy::default() };
-    let balancer = Arc::new(Balancer::new(policy, kind).unwrap());
+    let balancer = Arc::new(Balancer::with_strategy(policy, strategy).unwrap());
     for (node, _) in WORK.iter().enumerate() {
         let endpoint = Endpoint::new(format!("node-{node}").parse().unwrap());
         balancer.join(endpoint, Duration::ZERO).unwrap();
     }
-    // What the ten could do together if each request went to where there is room.
-    let capacity: f64 = WORK.iter().map(|work| AT_ONCE as f64 * 1e3 / *work as f64).sum();
-    let between = 1.0 / (capacity * LOAD);
     let (mut world, mut dice) = (StdRng::seed_from_u64(seed), Dice::seeded(seed));
     let mut nodes: Vec<Node> = WORK.iter().map(|_| Node::default()).collect();
     // When, in which order, and which node has ended which request; none: one arrives.
@@ -77,7 +79,7 @@ fn simulate(kind: StrategyKind, requests: u64, seed: u64) -> Figures {
                 arrivals += 1;
                 if arrivals < requests {
                     number += 1;
-                    let next = now + exponential(&mut world, between);
+                    let next = now + exponential(&mut world, 1.0 / rate);
                     events.push(Reverse((next, number, None)));
                 }
                 let key = Key::of(world.random_range(0..10_000_u32).to_le_bytes());
@@ -122,7 +124,7 @@ fn strategies_that_look_are_far_ahead_of_those_that_do_not() {
     println!("seed {SEED}, {requests} requests");
     let mut by_name = BTreeMap::new();
     for kind in StrategyKind::ALL {
-        let figures = simulate(kind, requests, SEED);
+        let figures = simulate(kind.strategy(), RATE, requests, SEED);
         let name = serde_json::to_value(kind).unwrap().as_str().unwrap().to_owned();
         for (figure, parts) in [("p50", 500), ("p99", 990), ("p999", 999)] {
             let value = figures.of_thousand(parts);
@@ -148,11 +150,29 @@ fn strategies_that_look_are_far_ahead_of_those_that_do_not() {
     assert!(median("LatencyBased") < median("Random") / 4.0);
 }
 
+/// At 60 % of what all can do together, more than half of that by the fastest one, two choices are
+/// too few for ten nodes: the fastest one is not drawn often enough. More choices do.
+#[test]
+fn few_nodes_that_differ_much_need_more_choices_under_load() {
+    let capacity: f64 = WORK.iter().map(|work| AT_ONCE as f64 * 1e3 / *work as f64).sum();
+    let p99 = |choices| {
+        let figures = simulate(Arc::new(LatencyBased { choices }), 0.6 * capacity, 20_000, SEED);
+        let p99 = figures.of_thousand(990);
+        println!(
+            "figure balancer.simulation.LatencyBased_of_{choices}_at_60_percent.p99 {p99:.2} ms"
+        );
+        p99
+    };
+    let (two, many) = (p99(2), p99(20));
+    assert!(many * 20.0 < two, "{many} ms, {two} ms");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_numbers() {
     for kind in StrategyKind::ALL {
-        let figures = simulate(kind, 2_000, 7);
-        assert_eq!(figures, simulate(kind, 2_000, 7), "{kind:?}");
-        assert_ne!(figures.latencies, simulate(kind, 2_000, 8).latencies, "{kind:?}");
+        let run = |seed| simulate(kind.strategy(), RATE, 2_000, seed);
+        let figures = run(7);
+        assert_eq!(figures, run(7), "{kind:?}");
+        assert_ne!(figures.latencies, run(8).latencies, "{kind:?}");
     }
 }
