@@ -836,7 +836,7 @@ fn a_node_that_is_far_worse_than_the_rest_is_out_for_a_while() {
             for node in 0..10 {
                 let name = format!("n{node}");
                 for call in 0..200 {
-                    let bad = (node == 3 || node == 4 || node == 5) && call % (node - 1) == 0;
+                    let bad = (3..6).contains(&node) && call % 20 < 15 - node;
                     let permit = world.pick_at(&name);
                     if bad {
                         permit.failure(FailureKind::Error, ms(10));
@@ -853,7 +853,7 @@ fn a_node_that_is_far_worse_than_the_rest_is_out_for_a_while() {
         assert!(world.look_at("n3").is_some(), "{kind:?}: not yet");
         world.wait(secs(1));
         world.balancer.maintain(world.now);
-        // Two of ten may be out: the worst two, of three.
+        // Two of ten may be out: the worst two, of three that fail about half of their calls.
         let out: Vec<_> = (0..10).filter(|n| world.look_at(&format!("n{n}")).is_none()).collect();
         assert_eq!(out, [3, 4], "{kind:?}");
         assert!(names(&mut world, 500).is_disjoint(&set(["n3", "n4"])), "{kind:?}");
