@@ -688,7 +688,7 @@ fn threads_that_pick_while_nodes_change_lose_nothing() {
                     let name = &names[turn * 7 % names.len()];
                     let node = id(name);
                     // Some of these are not there just now, which is told, and no harm.
-                    let on = turn / names.len() % 2 == 0;
+                    let on = (turn / names.len()).is_multiple_of(2);
                     match turn % 8 {
                         0 => drop(balancer.leave(&node, now())),
                         1 => balancer.join(stay(name), now()).unwrap(),

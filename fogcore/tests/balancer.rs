@@ -1,5 +1,6 @@
 //! What holds for every strategy of the balancer, rule by rule, through the public interface.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
+#![allow(clippy::print_stdout, reason = "a test that fails should say for which strategy")]
 
 #[path = "common/balancing.rs"]
 mod balancing;
