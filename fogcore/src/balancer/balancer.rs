@@ -13,7 +13,6 @@ use super::request::{Affinity, Class, Request, Scope};
 use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, Slot, UNHEALTHY, breaker_bit};
 use super::status::NoNode;
 use super::strategy::Strategy;
-use super::stripes::STRIPES;
 use super::table::{PoolKey, Table};
 use super::view::{Candidate, View, takes};
 use crate::error::{Error, ErrorKind, Result};
@@ -222,12 +221,11 @@ impl Balancer {
         now: Duration,
     ) -> Result<()> {
         let updated = self.table.update(node, nanos(now), |slot, _| {
-            let breaker = slot.breaker(class.0);
-            match open {
+            slot.with_breaker(class.0, |breaker| match open {
                 Some(true) => breaker.force_open(now),
                 Some(false) => breaker.force_closed(now),
                 None => breaker.release(now),
-            }
+            });
         });
         updated.ok_or_else(|| not_found(node))
     }
@@ -308,6 +306,7 @@ impl Balancer {
     ///
     /// # Errors
     /// [`NoNode`] if none takes the request, with the time after which one may.
+    #[inline]
     pub fn pick(
         &self,
         request: &Request,
@@ -332,6 +331,7 @@ impl Balancer {
         Ok(Permit::new(Arc::clone(self), held))
     }
 
+    #[inline]
     pub(super) fn hold(
         &self,
         request: &Request,
@@ -340,6 +340,27 @@ impl Balancer {
     ) -> Result<Held, NoNode> {
         self.table.tend(now);
         let Some(wide) = self.table.pool(request.scope.pool) else { return Err(NoNode::unknown()) };
+        // Most requests want nothing special, and their first choice does.
+        if request.is_plain() {
+            let view = self.view(wide, request, now);
+            if let Some(candidate) = self.strategy.choose(&view, request, draw)
+                && let Some(held) = self.take(&view, candidate, now, draw)
+            {
+                return Ok(held);
+            }
+        }
+        self.hold_with_care(request, now, wide, draw)
+    }
+
+    /// As [`Self::hold`], with all that a request may want, and as many tries as it takes.
+    #[cold]
+    fn hold_with_care(
+        &self,
+        request: &Request,
+        now: u64,
+        wide: &Pool,
+        draw: &mut Draw<'_>,
+    ) -> Result<Held, NoNode> {
         if let Some(held) = self.hold_on(request, now, wide, draw) {
             return Ok(held);
         }
@@ -372,6 +393,7 @@ impl Balancer {
         draw.chance(kept).then_some(near)
     }
 
+    #[inline]
     pub(super) fn view<'t>(&'t self, pool: &'t Pool, request: &Request, now: u64) -> View<'t> {
         let (ready, unwell) = (pool.ready(), pool.unwell());
         let panicking =
@@ -411,6 +433,7 @@ impl Balancer {
         }
     }
 
+    #[cold]
     /// The strategy's choices did not do: any node that takes the request, beginning anywhere.
     fn search(
         &self,
@@ -440,6 +463,7 @@ impl Balancer {
     }
 
     /// Takes a place at a node, if it still takes requests, has one left, and its breaker agrees.
+    #[inline]
     fn take(
         &self,
         view: &View<'_>,
@@ -457,44 +481,43 @@ impl Balancer {
             slot.give_up();
             return None;
         }
-        let breaker = slot.breaker(view.class);
-        let ticket = if view.panicking { None } else { Some(breaker.admit(now)) };
-        let ticket = match ticket {
-            Some(Err(_)) => {
+        let mut ticket = 0;
+        if !view.panicking {
+            let Some(admitted) = slot.admit(view.class, now) else {
                 slot.give_up();
                 // It may have opened just now, by what is in flight.
-                if breaker.state() == BreakerState::Open && flags & breaker_bit(view.class) == 0 {
+                let open = slot.breaker(view.class).state() == BreakerState::Open;
+                if open && flags & breaker_bit(view.class) == 0 {
                     self.table.breaker_opened(number, now);
                 }
                 return None;
-            }
-            Some(Ok(ticket)) => Some(ticket),
-            None => None,
-        };
-        let mut stripe = None;
-        if self.table.settings.with_ring {
-            let mine = draw.stripe(STRIPES);
-            self.table.requests.add(mine, 1);
-            stripe = u8::try_from(mine).ok();
+            };
+            ticket = admitted;
         }
-        Some(Held { number, class: view.class, stripe, ticket, began: now })
+        let stripe = draw.stripe();
+        if self.table.settings.with_ring {
+            self.table.requests.add(stripe, 1);
+        }
+        Some(Held { began: now, ticket, number, class: u16::from(view.class), stripe })
     }
 
     // How it went.
 
+    #[inline]
     fn give_back(&self, held: Held) -> Option<&Slot> {
-        if let Some(stripe) = held.stripe {
-            self.table.requests.add(usize::from(stripe), -1);
+        if self.table.settings.with_ring {
+            self.table.requests.add(held.stripe, -1);
         }
         self.table.slot(held.number)
     }
 
+    #[inline]
     pub(super) fn succeeded(&self, held: Held, latency: u64) {
         let Some(slot) = self.give_back(held) else { return };
         let now = held.began.saturating_add(latency);
         slot.succeed(latency, now, self.table.settings.latency_memory);
-        if let Some(ticket) = held.ticket {
-            slot.breaker(held.class).succeed(ticket, now);
+        if let Some(ticket) = held.ticket() {
+            slot.admitted_well(held.class(), ticket, now);
         }
     }
 
@@ -504,17 +527,16 @@ impl Balancer {
         if kind.counts_against_node() {
             let counted = latency.max(nanos(self.policy.failure_latency));
             slot.fail(counted, now, self.table.settings.latency_memory);
-            if let Some(ticket) = held.ticket {
-                let breaker = slot.breaker(held.class);
-                breaker.fail(ticket, now);
-                if breaker.open_until().is_some() {
+            if let Some(ticket) = held.ticket() {
+                slot.admitted_badly(held.class(), ticket, now);
+                if slot.breaker(held.class()).open_until().is_some() {
                     self.table.breaker_opened(held.number, now);
                 }
             }
         } else {
             slot.give_up();
-            if let Some(ticket) = held.ticket {
-                slot.breaker(held.class).cancel(ticket);
+            if let Some(ticket) = held.ticket() {
+                slot.breaker(held.class()).cancel(ticket);
             }
         }
         if let Some(rest) = kind.lowers_for(&self.policy.lowering) {
@@ -528,8 +550,8 @@ impl Balancer {
     pub(super) fn gave_up(&self, held: Held) {
         let Some(slot) = self.give_back(held) else { return };
         slot.give_up();
-        if let Some(ticket) = held.ticket {
-            slot.breaker(held.class).cancel(ticket);
+        if let Some(ticket) = held.ticket() {
+            slot.breaker(held.class()).cancel(ticket);
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use super::report::Load;
+use super::report::{Load, NOTHING_KNOWN};
 use crate::failover::words::{high, low, pair, whole};
-use crate::failover::{Breaker, BreakerPolicy};
+use crate::failover::{Breaker, BreakerPolicy, Ticket};
 
 /// A node lives here.
 pub(super) const LIVE: u32 = 1;
@@ -62,7 +62,11 @@ pub(super) struct Slot {
     latency: AtomicU64,
     /// When the latency was last changed, in nanoseconds.
     latency_at: AtomicU64,
-    /// CPU, memory, storage and throughput, each in parts of 65,535.
+    /// The ticket of its breaker for the general class as long as that one is
+    /// [settled](Breaker::settled), else zero: then a call need not look at the breaker, which is
+    /// in another cache line.
+    settled: AtomicU64,
+    /// CPU, memory, storage and throughput, each in parts of 65,534.
     used: AtomicU64,
     /// Since when it starts slowly, in milliseconds.
     slow_since: AtomicU32,
@@ -96,7 +100,8 @@ impl Slot {
             load: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             latency_at: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            used: AtomicU64::new(NOTHING_KNOWN),
             slow_since: AtomicU32::new(0),
             success: AtomicU32::new(1.0_f32.to_bits()),
             breaker: Breaker::sharing(Arc::clone(policy)).seeded(seed),
@@ -117,14 +122,16 @@ impl Slot {
         policy: &Arc<BreakerPolicy>,
     ) {
         self.describe(&endpoint);
-        for value in [&self.latency, &self.latency_at, &self.used, &self.reported] {
+        for value in [&self.latency, &self.latency_at, &self.reported] {
             value.store(0, Ordering::Relaxed);
         }
+        self.used.store(NOTHING_KNOWN, Ordering::Relaxed);
         self.success.store(1.0_f32.to_bits(), Ordering::Relaxed);
         for share in [&self.headroom, &self.kept, &self.share] {
             share.store(FULL, Ordering::Relaxed);
         }
         self.breaker.reset();
+        self.unsettle();
         if classes > 1 {
             let further = || (1..classes).map(|_| Breaker::sharing(Arc::clone(policy))).collect();
             self.further_breakers.get_or_init(further).iter().for_each(Breaker::reset);
@@ -151,15 +158,62 @@ impl Slot {
         self.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    #[inline]
     pub(super) fn breaker(&self, class: u8) -> &Breaker {
         let further = || self.further_breakers.get()?.get(usize::from(class) - 1);
         if class == 0 { &self.breaker } else { further().unwrap_or(&self.breaker) }
     }
 
+    /// Asks a class's breaker for leave to make a call; gives the ticket's word.
+    #[inline]
+    pub(super) fn admit(&self, class: u8, now: u64) -> Option<u64> {
+        let settled = self.settled.load(Ordering::Acquire);
+        if class == 0 && settled != 0 {
+            return Some(settled);
+        }
+        Some(self.breaker(class).admit(now).ok()?.word())
+    }
+
+    /// Tells a class's breaker that a call succeeded.
+    #[inline]
+    pub(super) fn admitted_well(&self, class: u8, ticket: Ticket, now: u64) {
+        if class == 0 && self.settled.load(Ordering::Acquire) == ticket.word() {
+            return;
+        }
+        self.breaker(class).succeed(ticket, now);
+        if class == 0
+            && let Some(word) = self.breaker.settled()
+        {
+            self.settled.store(word, Ordering::SeqCst);
+            // A call may have failed meanwhile: who fails one comes back here after it, too.
+            if self.breaker.settled() != Some(word) {
+                self.unsettle();
+            }
+        }
+    }
+
+    /// Tells a class's breaker that a call failed.
+    pub(super) fn admitted_badly(&self, class: u8, ticket: Ticket, now: u64) {
+        self.with_breaker(class, |breaker| breaker.fail(ticket, now));
+    }
+
+    /// Does something to a class's breaker that may end its being settled.
+    pub(super) fn with_breaker(&self, class: u8, change: impl FnOnce(&Breaker)) {
+        self.unsettle();
+        change(self.breaker(class));
+        self.unsettle();
+    }
+
+    fn unsettle(&self) {
+        self.settled.store(0, Ordering::SeqCst);
+    }
+
+    #[inline]
     pub(super) fn flags(&self) -> u32 {
         self.status.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(super) fn in_flight(&self) -> u32 {
         low(self.load.load(Ordering::Relaxed))
     }
@@ -173,6 +227,7 @@ impl Slot {
     }
 
     /// A request begins, if one more may be in flight.
+    #[inline]
     pub(super) fn begin(&self) -> bool {
         let before = low(self.load.fetch_add(1, Ordering::AcqRel));
         if before < self.limit.load(Ordering::Relaxed) {
@@ -183,16 +238,19 @@ impl Slot {
     }
 
     /// A request that began was given up, or never sent.
+    #[inline]
     pub(super) fn give_up(&self) {
         self.load.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A request that began has ended: one more completed, one less in flight.
+    #[inline]
     fn complete(&self) {
         self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel);
     }
 
     /// A request ended well.
+    #[inline]
     pub(super) fn succeed(&self, latency: u64, now: u64, tau: f64) {
         self.complete();
         self.observe_latency(latency, now, tau);
@@ -231,6 +289,7 @@ impl Slot {
 
     /// Peak EWMA: a slower call counts at once, faster ones bring it down over `tau` nanoseconds.
     /// (Finagle's `PeakEwma`.)
+    #[inline]
     fn observe_latency(&self, latency: u64, now: u64, tau: f64) {
         let latency = latency as f64;
         let before = f64::from_bits(self.latency.load(Ordering::Relaxed));
@@ -248,6 +307,7 @@ impl Slot {
 
     /// The peak EWMA of its latency in nanoseconds, faded by the time without news; none if it
     /// never answered.
+    #[inline]
     pub(super) fn latency(&self, now: u64, tau: f64) -> Option<f64> {
         let latency = f64::from_bits(self.latency.load(Ordering::Relaxed));
         if latency == 0.0 {

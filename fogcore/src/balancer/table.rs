@@ -156,10 +156,12 @@ impl Table {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
         self.slots.get(number)
     }
 
+    #[inline]
     pub(super) fn pool(&self, number: u32) -> Option<&Pool> {
         Some(self.pools.get(number)?.get()?)
     }
@@ -368,10 +370,15 @@ impl Table {
     }
 
     /// Runs what is due, unless somebody else does.
+    #[inline]
     pub(super) fn tend(&self, now: u64) {
-        if now < self.next_timer.load(Ordering::Relaxed) {
-            return;
+        if now >= self.next_timer() {
+            self.run_timers(now);
         }
+    }
+
+    #[cold]
+    fn run_timers(&self, now: u64) {
         let Ok(mut writer) = self.writer.try_lock() else { return };
         while let Some(Reverse((at, number))) = writer.timers.peek().copied()
             && at <= now

@@ -59,11 +59,13 @@ impl<'t> View<'t> {
         self.len() == 0
     }
 
+    #[inline]
     pub(super) fn candidate(&self, number: u32) -> Option<Candidate<'t>> {
         Some(Candidate { number, slot: self.table.slot(number)? })
     }
 
     /// Any node, each as often as its weight says. Constant time.
+    #[inline]
     pub fn any(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
@@ -80,6 +82,7 @@ impl<'t> View<'t> {
     }
 
     /// The node whose turn it is. Those with less than a full share are passed over by chance.
+    #[inline]
     pub fn next(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
@@ -98,6 +101,7 @@ impl<'t> View<'t> {
     /// The node whose turn it is, where those with less than a full share are passed over at even
     /// distances: the sequence is smooth, and over any stretch of it each node has its share to
     /// within a few turns.
+    #[inline]
     pub fn next_smoothly(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..TURNS {
@@ -179,6 +183,7 @@ impl<'t> View<'t> {
 
     /// Of some nodes drawn by weight, the one with the least cost: with two, the largest load
     /// grows with the logarithm of the logarithm of the number of nodes (Mitzenmacher 2001).
+    #[inline]
     pub fn best_of(
         &self,
         choices: u32,
@@ -202,11 +207,13 @@ impl<'t> View<'t> {
     }
 
     /// A node that is not this one, unless chance insists.
+    #[inline]
     fn other(&self, first: Candidate<'t>, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let second = self.any(draw)?;
         if second == first { self.any(draw) } else { Some(second) }
     }
 
+    #[inline]
     fn comes_up(&self, candidate: Candidate<'_>, bound: u32, draw: &mut Draw<'_>) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
         let slot = candidate.slot;

@@ -63,6 +63,17 @@ pub(crate) struct Ticket {
     began: u64,
 }
 
+impl Ticket {
+    /// Everything but when it began, in one word that is never zero.
+    pub(crate) const fn word(self) -> u64 {
+        self.generation << 1 | self.probe as u64
+    }
+
+    pub(crate) const fn from_word(word: u64, began: u64) -> Self {
+        Self { generation: word >> 1, probe: word & 1 == 1, began }
+    }
+}
+
 /// The share of calls that goes through when a breaker has just closed.
 const FIRST_SHARE: f64 = 0.1;
 
@@ -202,6 +213,19 @@ impl Breaker {
     pub(crate) fn open_until(&self) -> Option<u64> {
         let is_open = kind(self.state.load(Ordering::Acquire)) == OPEN;
         is_open.then(|| self.turn_at.load(Ordering::Acquire))
+    }
+
+    /// If another success would change nothing: closed for good, and the window is full of them. Told
+    /// as a ticket's [`word`](Ticket::word), which is as good as asking, until a call fails or
+    /// somebody forces it.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        let word = self.state.load(Ordering::Acquire);
+        let generation = generation(word);
+        let settled = kind(word) == CLOSED
+            && self.overdue.is_none()
+            && self.policy.slow_after.is_none()
+            && self.window.is_full_of_successes(generation);
+        settled.then(|| Ticket { generation, probe: false, began: 0 }.word())
     }
 
     /// Forgets everything: it guards somebody else from now on.
