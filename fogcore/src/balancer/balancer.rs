@@ -164,7 +164,11 @@ impl Balancer {
         eligibility: Eligibility,
         now: Duration,
     ) -> Result<()> {
-        self.flag(node, INELIGIBLE, eligibility.is_err(), now)
+        let updated = self.table.update(node, nanos(now), |slot, member| {
+            member.ineligible = eligibility.err();
+            set_flag(slot, INELIGIBLE, eligibility.is_err());
+        });
+        updated.ok_or_else(|| not_found(node))
     }
 
     /// Tells that a node is away as expected (asleep, off the network), which is no failure, or
@@ -362,6 +366,7 @@ impl Balancer {
         draw: &mut Draw<'_>,
     ) -> Result<Held, NoNode> {
         if let Some(held) = self.hold_on(request, now, wide, draw) {
+            draw.because("session_affinity");
             return Ok(held);
         }
         let near = self.near(request, wide, draw);
@@ -451,7 +456,10 @@ impl Balancer {
         let mut candidates =
             in_order.filter(|number| !tried.has(*number)).filter_map(|n| view.candidate(n));
         match candidates.find_map(|candidate| self.take(&view, candidate, now, draw)) {
-            Some(held) => Ok(held),
+            Some(held) => {
+                draw.because("last_resort");
+                Ok(held)
+            }
             None => Err(self.nobody(wide, now)),
         }
     }

@@ -15,6 +15,8 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 use serde::{Deserialize, Serialize};
 
+use super::explanation::Notes;
+use super::view::{Candidate, View};
 use crate::failover::words::{high, quarter};
 
 /// A source of chance and the turn it has come to. A copy throws the same again.
@@ -49,8 +51,8 @@ pub struct Draw<'d> {
     dice: &'d mut Dice,
     /// How often its key has jumped.
     jumps: u32,
-    /// Places of the nodes that were weighed, if anybody wants to know.
-    notes: Option<Vec<u32>>,
+    /// What was weighed, if anybody wants to know.
+    notes: Option<Box<Notes>>,
 }
 
 impl Draw<'_> {
@@ -91,18 +93,25 @@ impl Draw<'_> {
         self.dice.stripe
     }
 
-    pub(super) fn take_notes(&mut self) {
-        self.notes = Some(Vec::new());
+    pub(super) fn take_notes(&mut self, notes: Notes) {
+        self.notes = Some(Box::new(notes));
     }
 
     #[inline]
-    pub(super) fn note(&mut self, number: u32) {
+    pub(super) fn note(&mut self, view: &View<'_>, candidate: Candidate<'_>, cost: f32) {
         if let Some(notes) = &mut self.notes {
-            notes.push(number);
+            notes.weighed(view, candidate, cost);
         }
     }
 
-    pub(super) fn notes(&mut self) -> Vec<u32> {
-        self.notes.take().unwrap_or_default()
+    /// Somebody is picked for another reason than the strategy's.
+    pub(super) fn because(&mut self, reason: &'static str) {
+        if let Some(notes) = &mut self.notes {
+            notes.because(reason);
+        }
+    }
+
+    pub(super) fn noted(&mut self) -> Option<Box<Notes>> {
+        self.notes.take()
     }
 }

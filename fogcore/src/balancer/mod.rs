@@ -25,6 +25,7 @@ pub mod autoscaler;
 mod balancer;
 mod dice;
 mod endpoint;
+mod explanation;
 mod list;
 mod permit;
 mod policy;
@@ -33,6 +34,7 @@ mod report;
 mod request;
 mod ring;
 mod slot;
+mod snapshot;
 mod stable;
 mod status;
 mod strategy;
@@ -44,10 +46,12 @@ pub use autoscaler::{Autoscaler, NodeLoad, ScaleHook, ScalePolicy};
 pub use balancer::Balancer;
 pub use dice::{Dice, Draw};
 pub use endpoint::Endpoint;
+pub use explanation::{Explanation, Filtered, Hindrance, Weighed, WeighedTerm};
 pub use permit::Permit;
 pub use policy::{BalancerPolicy, StrategyKind};
 pub use report::Load;
 pub use request::{Affinity, Class, Key, Request, RequestKind, Scope};
+pub use snapshot::Snapshot;
 pub use status::NoNode;
 pub use strategy::{
     AdaptiveIntelligent, ConsistentHash, LatencyBased, LeastConnections, Prequal, Random,

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::endpoint::Endpoint;
 use super::report::{Load, NOTHING_KNOWN};
+use crate::error::{Error, Result};
 use crate::failover::words::{high, low, pair, whole};
 use crate::failover::{Breaker, BreakerPolicy, Ticket};
 
@@ -84,6 +87,34 @@ pub(super) struct Slot {
     endpoint: RwLock<Option<Arc<Endpoint>>>,
 }
 
+/// What a slot holds, for a snapshot. Times are as they are counted in here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Readings {
+    flags: u32,
+    share: u32,
+    headroom: u32,
+    kept: u32,
+    in_flight: u32,
+    /// Nanoseconds; zero: unknown.
+    latency: f64,
+    latency_at: u64,
+    used: u64,
+    reported: u64,
+    success: f32,
+    slow_since: u32,
+}
+
+impl Readings {
+    pub(super) fn check(&self) -> Result<()> {
+        let shares = [self.share, self.headroom, self.kept].iter().all(|share| *share <= FULL);
+        let success = (0.0..=1.0).contains(&self.success);
+        if shares && success && self.latency >= 0.0 && self.latency.is_finite() {
+            return Ok(());
+        }
+        Err(Error::invalid("readings", "a share is not one, or a latency is no number"))
+    }
+}
+
 /// What one observation moves the share of successes by.
 const SUCCESS_STEP: f32 = 1.0 / 16.0;
 /// A node keeps this share of its weight however many of its calls fail: without calls, nobody
@@ -112,6 +143,37 @@ impl Slot {
             kept: AtomicU32::new(FULL),
             endpoint: RwLock::new(None),
         }
+    }
+
+    pub(super) fn readings(&self) -> Readings {
+        Readings {
+            flags: self.flags(),
+            share: self.share.load(Ordering::Relaxed),
+            headroom: self.headroom.load(Ordering::Relaxed),
+            kept: self.kept.load(Ordering::Relaxed),
+            in_flight: self.in_flight(),
+            latency: f64::from_bits(self.latency.load(Ordering::Relaxed)),
+            latency_at: self.latency_at.load(Ordering::Relaxed),
+            used: self.used(),
+            reported: self.reported.load(Ordering::Relaxed),
+            success: self.success(),
+            slow_since: self.slow_since.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes it what it was. A place that was just moved into counts no request yet.
+    pub(super) fn restore(&self, readings: &Readings) {
+        self.status.store(readings.flags | LIVE, Ordering::Release);
+        self.share.store(readings.share, Ordering::Relaxed);
+        self.headroom.store(readings.headroom, Ordering::Relaxed);
+        self.kept.store(readings.kept, Ordering::Relaxed);
+        self.load.store(u64::from(readings.in_flight), Ordering::Relaxed);
+        self.latency.store(readings.latency.to_bits(), Ordering::Relaxed);
+        self.latency_at.store(readings.latency_at, Ordering::Relaxed);
+        self.used.store(readings.used, Ordering::Relaxed);
+        self.reported.store(readings.reported, Ordering::Relaxed);
+        self.success.store(readings.success.to_bits(), Ordering::Relaxed);
+        self.slow_since.store(readings.slow_since, Ordering::Relaxed);
     }
 
     /// Makes it the place of `endpoint`, of which nothing is known yet.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::policy::BalancerPolicy;
-use super::pool::{Health, Pool};
+use super::pool::{Health, Pool, weight_class};
 use super::ring::{self, Ring};
 use super::slot::{AWAY, BREAKERS, EJECTED, LIVE, RESTING, SLOW_START, Slot, breaker_bit};
 use super::stable::{CAPACITY, Stable};
@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::nanos;
 use crate::failover::{BreakerPolicy, Observed};
 use crate::id::NodeId;
+use crate::registry::Ineligible;
 
 /// The most nodes: their numbers must fit into the ring's entries.
 pub(super) const MOST_NODES: u32 = CAPACITY - 64;
@@ -73,18 +74,20 @@ pub(super) struct PoolKey {
 
 /// A node's place in a pool.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    pool: u32,
-    class: u8,
+pub(super) struct Place {
+    pub(super) pool: u32,
+    pub(super) class: u8,
     /// Which list it is in, and where.
-    listed: Option<(Health, u32)>,
+    pub(super) listed: Option<(Health, u32)>,
 }
 
 /// What only those who change something need to know of a node.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
+    /// Why it may not work, if it may not.
+    pub(super) ineligible: Option<Ineligible>,
     pub(super) rests_until: Option<u64>,
     pub(super) ejected_until: Option<u64>,
     pub(super) ejected_times: u32,
@@ -196,24 +199,41 @@ impl Table {
             return self.rejoin(&mut writer, number, endpoint, now);
         }
         let number = self.free_place(&mut writer, now)?;
-        let places = self.places(&mut writer, &endpoint)?;
+        let slot = self.move_in(&mut writer, number, endpoint)?;
+        let slow_start = !self.settings.slow_start.is_zero();
+        if let Some(Some(member)) = writer.members.get_mut(number as usize) {
+            let until = now.saturating_add(nanos(self.settings.slow_start));
+            member.slow_until = slow_start.then_some(until);
+        }
+        slot.start_slowly(now);
+        let flags = if slow_start { LIVE | SLOW_START } else { LIVE };
+        slot.status.store(flags, Ordering::Release);
+        self.refresh(&mut writer, number, now);
+        Ok(())
+    }
+
+    /// Gives a node its place, but puts it into no list yet.
+    pub(super) fn move_in(
+        &self,
+        writer: &mut Writer,
+        number: u32,
+        endpoint: Arc<Endpoint>,
+    ) -> Result<&Slot> {
+        let places = self.places(writer, &endpoint)?;
         let Settings { breaker, classes, .. } = &self.settings;
-        let seed = self.seed;
-        let make = |number| Slot::new(breaker, seed ^ u64::from(number));
+        let make = |number| Slot::new(breaker, self.seed ^ u64::from(number));
         let Some(slot) = self.slots.get_or_make(number, make) else { return Err(full()) };
         slot.move_in(Arc::clone(&endpoint), *classes, breaker);
-        slot.start_slowly(now);
         self.ring_change(&places, &endpoint, number, Ring::add);
-        let slow_start = !self.settings.slow_start.is_zero();
-        let slow_until = slow_start.then(|| now.saturating_add(nanos(self.settings.slow_start)));
         let id = endpoint.id.clone();
         let member = Member {
             endpoint,
             places,
+            ineligible: None,
             rests_until: None,
             ejected_until: None,
             ejected_times: 0,
-            slow_until,
+            slow_until: None,
             was_in: true,
             compared: (slot.completed(), slot.failed()),
         };
@@ -223,9 +243,29 @@ impl Table {
         }
         writer.members[index] = Some(member);
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(id, number);
-        let flags = if slow_start { LIVE | SLOW_START } else { LIVE };
-        slot.status.store(flags, Ordering::Release);
-        self.refresh(&mut writer, number, now);
+        Ok(slot)
+    }
+
+    /// Puts a node into one list, as it was in a snapshot.
+    pub(super) fn list(
+        &self,
+        writer: &mut Writer,
+        number: u32,
+        pool: u32,
+        class: u8,
+        health: Health,
+    ) -> Result<()> {
+        let unknown = || Error::invalid("pools", "a list names a node that is not there");
+        let member = writer.members.get_mut(number as usize).and_then(Option::as_mut);
+        let member = member.ok_or_else(unknown)?;
+        let weight = member.endpoint.weight;
+        let place = member.places.iter_mut().find(|place| place.pool == pool);
+        let place = place.filter(|place| place.listed.is_none()).ok_or_else(unknown)?;
+        if weight_class(weight) != class {
+            return Err(Error::invalid("pools", "a node is in a list for another weight"));
+        }
+        let pool = self.pool(pool).ok_or_else(unknown)?;
+        place.listed = Some((health, pool.add(number, weight, health)));
         Ok(())
     }
 

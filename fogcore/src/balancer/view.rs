@@ -134,7 +134,7 @@ impl<'t> View<'t> {
             let attempt = draw.jump();
             let candidate = self.keyed(key, attempt)?;
             if self.takes(candidate) && self.is_its_key(candidate, key) {
-                draw.note(candidate.number);
+                draw.note(self, candidate, attempt as f32);
                 if self.has_room(candidate, bound) {
                     return Some(candidate);
                 }
@@ -191,17 +191,15 @@ impl<'t> View<'t> {
         cost: impl Fn(Candidate<'t>) -> f32,
     ) -> Option<Candidate<'t>> {
         let mut best = self.any(draw)?;
-        let mut least = None;
+        let mut least = cost(best);
+        draw.note(self, best, least);
         for _ in 1..choices {
             let Some(other) = self.other(best, draw) else { break };
-            let before = *least.get_or_insert_with(|| noted(cost(best), best, draw));
-            let own = noted(cost(other), other, draw);
-            if own < before {
-                (best, least) = (other, Some(own));
+            let own = cost(other);
+            draw.note(self, other, own);
+            if own < least {
+                (best, least) = (other, own);
             }
-        }
-        if least.is_none() {
-            noted(cost(best), best, draw);
         }
         Some(best)
     }
@@ -272,11 +270,6 @@ impl<'t> View<'t> {
     pub(super) fn used(&self, candidate: Candidate<'_>) -> Used {
         Used::unpacked(candidate.slot.used())
     }
-}
-
-fn noted(cost: f32, candidate: Candidate<'_>, draw: &mut Draw<'_>) -> f32 {
-    draw.note(candidate.number);
-    cost
 }
 
 /// Whether a node with these flags takes requests of a class.

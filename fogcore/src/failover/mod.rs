@@ -28,11 +28,11 @@ mod plan;
 mod retry;
 pub(crate) mod words;
 
-pub(crate) use breaker::Ticket;
 pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
+pub(crate) use breaker::{FrozenBreaker, Ticket};
 pub use breakers::{BreakerStanding, Breakers, RequestClass};
 pub use budget::{BudgetPolicy, RetryBudget};
 pub use deadline::Deadline;

@@ -40,6 +40,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use self::overdue::Overdue;
 pub use self::permit::BreakerPermit;
 pub use self::policy::{BreakerPolicy, Window as BreakerWindow};
@@ -72,6 +74,16 @@ impl Ticket {
     pub(crate) const fn from_word(word: u64, began: u64) -> Self {
         Self { generation: word >> 1, probe: word & 1 == 1, began }
     }
+}
+
+/// What decides whether a breaker lets a call through, for a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FrozenBreaker {
+    kind: u64,
+    turn_at: u64,
+    admitted: u64,
+    probes_in_flight: u32,
+    successes: u32,
 }
 
 /// The share of calls that goes through when a breaker has just closed.
@@ -226,6 +238,28 @@ impl Breaker {
             && self.policy.slow_after.is_none()
             && self.window.is_full_of_successes(generation);
         settled.then(|| Ticket { generation, probe: false, began: 0 }.word())
+    }
+
+    /// What decides whether it lets a call through now; how its window stands is not in it.
+    pub(crate) fn freeze(&self) -> FrozenBreaker {
+        let recovery = self.lock();
+        let (probes_in_flight, successes) = recovery.probes();
+        FrozenBreaker {
+            kind: kind(self.state.load(Ordering::Acquire)),
+            turn_at: self.turn_at.load(Ordering::Acquire),
+            admitted: self.admitted.load(Ordering::Acquire),
+            probes_in_flight,
+            successes,
+        }
+    }
+
+    /// Makes a breaker that was just reset what another one was.
+    pub(crate) fn thaw(&self, frozen: FrozenBreaker) {
+        let mut recovery = self.lock();
+        recovery.set_probes(frozen.probes_in_flight, frozen.successes);
+        self.turn(frozen.kind.min(FORCED_CLOSED), None, 0);
+        self.turn_at.store(frozen.turn_at, Ordering::Release);
+        self.admitted.store(frozen.admitted, Ordering::Release);
     }
 
     /// Forgets everything: it guards somebody else from now on.
