@@ -9,7 +9,7 @@ use super::permit::{Held, Permit};
 use super::policy::{BalancerPolicy, StrategyKind};
 use super::pool::Pool;
 use super::report::Load;
-use super::request::{Affinity, Class, Request, Scope};
+use super::request::{Affinity, Class, Key, Request, Scope};
 use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, Slot, UNHEALTHY, breaker_bit};
 use super::status::NoNode;
 use super::strategy::Strategy;
@@ -185,7 +185,16 @@ impl Balancer {
     /// # Errors
     /// NotFound for a node that is not there.
     pub fn drain(&self, node: &NodeId, drain: bool, now: Duration) -> Result<()> {
-        self.flag(node, DRAINING, drain, now)
+        use std::sync::atomic::Ordering::Relaxed;
+        let updated = self.table.update(node, nanos(now), |slot, _| {
+            set_flag(slot, DRAINING, drain);
+            // What was left without a share gets all of it back.
+            if !drain && slot.kept.load(Relaxed) == 0 {
+                slot.kept.store(FULL, Relaxed);
+                slot.share_again();
+            }
+        });
+        updated.ok_or_else(|| not_found(node))
     }
 
     /// Leaves a node this share of its weight, 0–1; zero drains it.
@@ -302,6 +311,14 @@ impl Balancer {
             None => None,
         };
         Ok(Scope { class: class.0, pool, near })
+    }
+
+    /// The place ([`Permit::index`]) of the node that a key leads to in a scope, whether it takes
+    /// requests or not; none if there is none.
+    #[must_use]
+    pub fn owner(&self, key: Key, scope: Scope) -> Option<u32> {
+        self.table.need_ring(scope.pool);
+        self.table.pool(scope.pool)?.ring.get()?.find(key.0, 0)
     }
 
     // Picking.
@@ -537,7 +554,8 @@ impl Balancer {
             slot.fail(counted, now, self.table.settings.latency_memory);
             if let Some(ticket) = held.ticket() {
                 slot.admitted_badly(held.class(), ticket, now);
-                if slot.breaker(held.class()).open_until().is_some() {
+                let known = slot.flags() & breaker_bit(held.class()) != 0;
+                if !known && slot.breaker(held.class()).open_until().is_some() {
                     self.table.breaker_opened(held.number, now);
                 }
             }

@@ -21,7 +21,7 @@ pub(super) const WEIGHT_CLASSES: usize = 17;
 pub(super) const fn weight_class(weight: u16) -> u8 {
     let shifted = weight.saturating_sub(1);
     // At most 16.
-    (u16::BITS - shifted.leading_zeros()) as u8
+    (u16::BITS - shifted.leading_zeros()).to_le_bytes()[0]
 }
 
 /// Which of a weight class's lists a node is in.
