@@ -10,7 +10,7 @@ use super::policy::{BalancerPolicy, StrategyKind};
 use super::pool::Pool;
 use super::report::Load;
 use super::request::{Affinity, Class, Key, Request, Scope};
-use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, Slot, UNHEALTHY, breaker_bit};
+use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, Slot, UNHEALTHY, breaker_bit};
 use super::status::NoNode;
 use super::strategy::Strategy;
 use super::table::{PoolKey, Table};
@@ -185,16 +185,7 @@ impl Balancer {
     /// # Errors
     /// NotFound for a node that is not there.
     pub fn drain(&self, node: &NodeId, drain: bool, now: Duration) -> Result<()> {
-        use std::sync::atomic::Ordering::Relaxed;
-        let updated = self.table.update(node, nanos(now), |slot, _| {
-            set_flag(slot, DRAINING, drain);
-            // What was left without a share gets all of it back.
-            if !drain && slot.kept.load(Relaxed) == 0 {
-                slot.kept.store(FULL, Relaxed);
-                slot.share_again();
-            }
-        });
-        updated.ok_or_else(|| not_found(node))
+        self.flag(node, DRAINING, drain, now)
     }
 
     /// Leaves a node this share of its weight, 0–1; zero drains it.
@@ -212,7 +203,7 @@ impl Balancer {
         };
         let updated = self.table.update(node, nanos(now), |slot, _| {
             set(slot);
-            set_flag(slot, DRAINING, part == 0);
+            set_flag(slot, NO_SHARE, part == 0);
         });
         updated.ok_or_else(|| not_found(node))
     }
@@ -225,7 +216,7 @@ impl Balancer {
     /// Opens or closes a node's breaker until it is released (`None`).
     ///
     /// # Errors
-    /// NotFound for a node that is not there.
+    /// NotFound for a node or a class that is not there.
     pub fn force_breaker(
         &self,
         node: &NodeId,
@@ -233,6 +224,9 @@ impl Balancer {
         open: Option<bool>,
         now: Duration,
     ) -> Result<()> {
+        if class.0 >= self.table.settings.classes {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such request class"));
+        }
         let updated = self.table.update(node, nanos(now), |slot, _| {
             slot.with_breaker(class.0, |breaker| match open {
                 Some(true) => breaker.force_open(now),
@@ -360,6 +354,10 @@ impl Balancer {
         draw: &mut Draw<'_>,
     ) -> Result<Held, NoNode> {
         self.table.tend(now);
+        // A scope may come from another process.
+        if request.scope.class >= self.table.settings.classes {
+            return Err(NoNode::unknown());
+        }
         let Some(wide) = self.table.pool(request.scope.pool) else { return Err(NoNode::unknown()) };
         // Most requests want nothing special, and their first choice does.
         if request.is_plain() {
@@ -390,7 +388,8 @@ impl Balancer {
         let tried = Tried::new(self, request);
         for attempt in 0..TRIES {
             let pool = near.filter(|_| attempt < NEAR_TRIES).unwrap_or(wide);
-            let view = self.view(pool, request, now);
+            // Whether there is reason for panic, all nodes decide, not those nearby.
+            let view = View { pool, ..self.view(wide, request, now) };
             let Some(candidate) = self.strategy.choose(&view, request, draw) else { continue };
             if !tried.has(candidate.number)
                 && let Some(held) = self.take(&view, candidate, now, draw)
@@ -477,13 +476,14 @@ impl Balancer {
                 draw.because("last_resort");
                 Ok(held)
             }
-            None => Err(self.nobody(wide, now)),
+            None => Err(self.nobody(request, wide, now)),
         }
     }
 
-    fn nobody(&self, wide: &Pool, now: u64) -> NoNode {
-        let next = self.table.next_timer();
-        let retry_after = (next < u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(now)));
+    fn nobody(&self, request: &Request, wide: &Pool, now: u64) -> NoNode {
+        let Scope { pool, class, .. } = request.scope;
+        let next = self.table.next_back(pool, class);
+        let retry_after = next.map(|next| Duration::from_nanos(next.saturating_sub(now)));
         NoNode { ready: wide.ready(), unwell: wide.unwell(), retry_after }
     }
 

@@ -10,7 +10,9 @@ use super::balancer::Balancer;
 use super::dice::Dice;
 use super::permit::Permit;
 use super::request::Request;
-use super::slot::{AWAY, DRAINING, EJECTED, INELIGIBLE, RESTING, Slot, UNHEALTHY, breaker_bit};
+use super::slot::{
+    AWAY, DRAINING, EJECTED, INELIGIBLE, NO_SHARE, RESTING, Slot, UNHEALTHY, breaker_bit,
+};
 use super::status::NoNode;
 use super::strategy::Strategy;
 use super::table::Member;
@@ -224,7 +226,7 @@ impl Balancer {
 fn hindrance(slot: &Slot, member: &Member, request: &Request) -> Option<Hindrance> {
     let flags = slot.flags();
     let by_flag = [
-        (DRAINING, Hindrance::Draining),
+        (DRAINING | NO_SHARE, Hindrance::Draining),
         (INELIGIBLE, Hindrance::Ineligible),
         (AWAY, Hindrance::Away),
         (RESTING, Hindrance::Resting),

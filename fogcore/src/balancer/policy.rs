@@ -141,6 +141,12 @@ impl BalancerPolicy {
         if self.classes.len() > 15 {
             return Err(Error::invalid("classes", "at most 15 are allowed"));
         }
+        let lists = [("subset_keys", &self.subset_keys), ("classes", &self.classes)];
+        for (field, names) in lists {
+            if (1..names.len()).any(|at| names[..at].contains(&names[at])) {
+                return Err(Error::invalid(field, "must all be different"));
+            }
+        }
         let day = Duration::from_secs(86_400);
         let times = [
             ("slow_start", self.slow_start),

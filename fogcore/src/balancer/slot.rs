@@ -32,11 +32,13 @@ pub(super) const SLOW_START: u32 = 1 << 7;
 /// The breaker of request class 0 is open; the next bits are those of the further classes.
 pub(super) const BREAKER_OPEN: u32 = 1 << 8;
 
-/// The bits of all breakers.
-pub(super) const BREAKERS: u32 = u32::MAX << 8;
+/// The bits of all breakers: there are at most 16 classes.
+pub(super) const BREAKERS: u32 = 0xffff << 8;
+/// Nothing of its share is left to it.
+pub(super) const NO_SHARE: u32 = 1 << 24;
 
 /// What keeps a node from work, however few there are.
-pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING;
+pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING | NO_SHARE;
 /// What a panic ignores, beside the breaker's bit.
 pub(super) const UNWELL: u32 = UNHEALTHY | EJECTED;
 
@@ -182,6 +184,7 @@ impl Slot {
         endpoint: Arc<Endpoint>,
         classes: u8,
         policy: &Arc<BreakerPolicy>,
+        seed: u64,
     ) {
         self.describe(&endpoint);
         for value in [&self.latency, &self.latency_at, &self.reported] {
@@ -195,7 +198,11 @@ impl Slot {
         self.breaker.reset();
         self.unsettle();
         if classes > 1 {
-            let further = || (1..classes).map(|_| Breaker::sharing(Arc::clone(policy))).collect();
+            let breaker = |class| {
+                let seed = seed ^ u64::from(class) << 32;
+                Breaker::sharing(Arc::clone(policy)).seeded(seed)
+            };
+            let further = || (1..classes).map(breaker).collect();
             self.further_breakers.get_or_init(further).iter().for_each(Breaker::reset);
         }
         *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);

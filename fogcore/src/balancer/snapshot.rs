@@ -95,7 +95,9 @@ impl Snapshot {
             table.pool_for(&mut writer, pool.key.clone())?;
         }
         for node in &self.nodes {
-            let slot = table.move_in(&mut writer, node.place, Arc::new(node.endpoint.clone()))?;
+            let places = table.places(&mut writer, &node.endpoint)?;
+            let endpoint = Arc::new(node.endpoint.clone());
+            let slot = table.move_in(&mut writer, node.place, endpoint, places)?;
             for (class, frozen) in (0..table.settings.classes).zip(&node.breakers) {
                 slot.with_breaker(class, |breaker| breaker.thaw(*frozen));
             }

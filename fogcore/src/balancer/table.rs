@@ -17,7 +17,7 @@ use super::stripes::Stripes;
 use super::view::takes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::nanos;
-use crate::failover::{BreakerPolicy, Observed};
+use crate::failover::{BreakerPolicy, BreakerState, Observed};
 use crate::id::NodeId;
 use crate::registry::Ineligible;
 
@@ -198,8 +198,10 @@ impl Table {
         if let Some(number) = self.number(&endpoint.id) {
             return self.rejoin(&mut writer, number, endpoint, now);
         }
+        // First what may fail: a place that is taken and not used would be lost.
+        let places = self.places(&mut writer, &endpoint)?;
         let number = self.free_place(&mut writer, now)?;
-        let slot = self.move_in(&mut writer, number, endpoint)?;
+        let slot = self.move_in(&mut writer, number, endpoint, places)?;
         let slow_start = !self.settings.slow_start.is_zero();
         if let Some(Some(member)) = writer.members.get_mut(number as usize) {
             let until = now.saturating_add(nanos(self.settings.slow_start));
@@ -218,12 +220,13 @@ impl Table {
         writer: &mut Writer,
         number: u32,
         endpoint: Arc<Endpoint>,
+        places: Vec<Place>,
     ) -> Result<&Slot> {
-        let places = self.places(writer, &endpoint)?;
         let Settings { breaker, classes, .. } = &self.settings;
-        let make = |number| Slot::new(breaker, self.seed ^ u64::from(number));
+        let seed = |number: u32| self.seed ^ u64::from(number);
+        let make = |number| Slot::new(breaker, seed(number));
         let Some(slot) = self.slots.get_or_make(number, make) else { return Err(full()) };
-        slot.move_in(Arc::clone(&endpoint), *classes, breaker);
+        slot.move_in(Arc::clone(&endpoint), *classes, breaker, seed(number));
         self.ring_change(&places, &endpoint, number, Ring::add);
         let id = endpoint.id.clone();
         let member = Member {
@@ -326,7 +329,7 @@ impl Table {
     }
 
     /// The pools that a node belongs to.
-    fn places(&self, writer: &mut Writer, endpoint: &Endpoint) -> Result<Vec<Place>> {
+    pub(super) fn places(&self, writer: &mut Writer, endpoint: &Endpoint) -> Result<Vec<Place>> {
         let region = (!endpoint.region.is_empty()).then(|| endpoint.region.clone());
         let regions = [None, region];
         let regions = if regions[1].is_some() { &regions[..] } else { &regions[..1] };
@@ -412,7 +415,7 @@ impl Table {
     /// Runs what is due, unless somebody else does.
     #[inline]
     pub(super) fn tend(&self, now: u64) {
-        if now >= self.next_timer() {
+        if now >= self.next_timer.load(Ordering::Relaxed) {
             self.run_timers(now);
         }
     }
@@ -450,7 +453,10 @@ impl Table {
         timed(RESTING, &mut member.rests_until);
         timed(EJECTED, &mut member.ejected_until);
         for class in 0..self.settings.classes {
-            let open = slot.breaker(class).open_until().filter(|until| *until > now);
+            let breaker = slot.breaker(class);
+            let forced = breaker.state() == BreakerState::ForcedOpen;
+            let until = if forced { Some(u64::MAX) } else { breaker.open_until() };
+            let open = until.filter(|until| *until > now);
             flags &= !breaker_bit(class);
             if let Some(until) = open {
                 flags |= breaker_bit(class);
@@ -585,9 +591,26 @@ impl Table {
         });
     }
 
-    /// When something changes by itself next, in nanoseconds.
-    pub(super) fn next_timer(&self) -> u64 {
-        self.next_timer.load(Ordering::Relaxed)
+    /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
+    pub(super) fn next_back(&self, pool: u32, class: u8) -> Option<u64> {
+        let writer = self.lock();
+        let members = (0_u32..).zip(&writer.members);
+        members
+            .filter_map(|(number, member)| {
+                let (slot, member) = (self.slot(number)?, member.as_ref()?);
+                member.places.iter().find(|place| place.pool == pool)?;
+                let timed = RESTING | EJECTED | breaker_bit(class);
+                // With what ends by itself gone, would it take requests? And does it not yet?
+                let flags = slot.flags();
+                if !takes(flags & !timed, class, false) || takes(flags, class, false) {
+                    return None;
+                }
+                let breaker = slot.breaker(class);
+                let shut = flags & breaker_bit(class) != 0;
+                let open_until = if shut { Some(breaker.open_until()?) } else { None };
+                [member.rests_until, member.ejected_until, open_until].into_iter().max()?
+            })
+            .min()
     }
 
     /// Bytes that all of it takes, without the names.

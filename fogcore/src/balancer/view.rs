@@ -144,8 +144,11 @@ impl<'t> View<'t> {
         let with_room = |number| {
             self.candidate(number).filter(|node| self.takes(*node) && self.has_room(*node, bound))
         };
-        let list = self.pool.members(self.panicking);
-        list.filter_map(with_room).next().or_else(|| self.any(draw))
+        // From where the key says, so that not all such keys come to the first one.
+        let start = round(key.0, (self.len() as usize).max(1));
+        let list = || self.pool.members(self.panicking);
+        let found = list().skip(start).filter_map(with_room).next();
+        found.or_else(|| list().take(start).filter_map(with_room).next()).or_else(|| self.any(draw))
     }
 
     fn has_room(&self, candidate: Candidate<'_>, bound: f64) -> bool {

@@ -15,8 +15,10 @@ impl Default for LeastConnections {
     }
 }
 
+/// Without the request that is to come: among idle nodes, which are drawn by weight already, the
+/// heavier one is no better.
 fn cost(view: &View<'_>, node: Candidate<'_>) -> f32 {
-    (view.in_flight(node) + 1) as f32 / view.weight(node) as f32
+    view.in_flight(node) as f32 / view.weight(node) as f32
 }
 
 impl Strategy for LeastConnections {
