@@ -64,12 +64,13 @@ fn breakers(criterion: &mut Criterion) {
         ("slow_calls", slow, TICK, u64::MAX),
     ] {
         let breaker = breaker(policy);
-        let (mut now, mut number) = (Duration::ZERO, 0_u64);
+        let (mut now, mut good_ones) = (Duration::ZERO, fails_every);
         let mut one = || {
             now += tick;
-            number += 1;
+            good_ones -= 1;
             let permit = breaker.acquire(now).unwrap();
-            if number.is_multiple_of(fails_every) {
+            if good_ones == 0 {
+                good_ones = fails_every;
                 permit.failure(now);
             } else {
                 permit.success(now);
