@@ -32,6 +32,7 @@ mod policy;
 mod recovery;
 mod report;
 mod state;
+mod steps;
 mod time_window;
 mod window;
 
@@ -60,8 +61,8 @@ pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
 /// Leave to make one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    generation: u64,
-    probe: bool,
+    /// The state in which it was given: half open for a probe.
+    word: u64,
     began: u64,
 }
 
@@ -95,10 +96,12 @@ const FIRST_SHARE: f64 = 0.1;
 pub struct Breaker {
     /// See [`state`]; the generation grows with each change, so that a result is known to be late.
     state: AtomicU64,
+    window: Window,
+    /// Nanoseconds; the policy's, or more than any call takes.
+    slow_after: u64,
+    overdue: Option<Box<Overdue>>,
     failures_in_a_row: AtomicU32,
     policy: Arc<BreakerPolicy>,
-    overdue: Option<Box<Overdue>>,
-    window: Window,
     /// Nanoseconds: when an open breaker lets calls through, or since when a closed one ramps.
     turn_at: AtomicU64,
     /// A 32-bit fraction that grows by the ramp's share with each call; a call at which it passes
@@ -132,9 +135,10 @@ impl Breaker {
         let overdue = policy.slow_after.filter(|_| policy.count_overdue).map(Overdue::new);
         Self {
             state: AtomicU64::new(word(1, CLOSED)),
-            failures_in_a_row: AtomicU32::new(0),
-            overdue: overdue.map(Box::new),
             window: Window::new(policy.window),
+            slow_after: policy.slow_after.map_or(u64::MAX, nanos),
+            overdue: overdue.map(Box::new),
+            failures_in_a_row: AtomicU32::new(0),
             policy,
             seed: 0,
             turn_at: AtomicU64::new(0),
@@ -184,31 +188,40 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Refused`], with the time after which it is worth asking again.
+    #[inline]
     pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<'_>, Refused> {
         let ticket = self.admit(nanos(now))?;
         Ok(BreakerPermit::new(self, ticket))
     }
 
+    #[inline]
     pub(crate) fn admit(&self, now: u64) -> Result<Ticket, Refused> {
         let word = self.state.load(Ordering::Acquire);
-        let (generation, probe) = match kind(word) {
+        if kind(word) == CLOSED && self.overdue.is_none() {
+            return Ok(Ticket { word, began: now });
+        }
+        self.admit_with_care(word, now)
+    }
+
+    fn admit_with_care(&self, word: u64, now: u64) -> Result<Ticket, Refused> {
+        let word = match kind(word) {
             CLOSED => {
                 if let Some(overdue) = &self.overdue {
                     self.judge_overdue(word, overdue, now)?;
                 }
-                (generation(word), false)
+                word
             }
-            FORCED_CLOSED => (generation(word), false),
+            FORCED_CLOSED => word,
             RAMPING => {
                 self.ramp(word, now)?;
-                (generation(word), false)
+                word
             }
-            _ => (self.admit_probe(now)?, true),
+            _ => self.admit_probe(now)?,
         };
         if let Some(overdue) = &self.overdue {
             overdue.begin(now);
         }
-        Ok(Ticket { generation, probe, began: now })
+        Ok(Ticket { word, began: now })
     }
 
     /// Whether an open breaker would let a call through at `now`; changes nothing.
@@ -269,8 +282,18 @@ impl Breaker {
         self.turn(CLOSED, None, 0);
     }
 
+    #[inline]
     pub(crate) fn succeed(&self, ticket: Ticket, now: u64) {
-        self.end(ticket, false, now);
+        // What follows would change nothing; this is how nearly all calls end.
+        let changes_nothing = kind(ticket.word) == CLOSED
+            && self.state.load(Ordering::Acquire) == ticket.word
+            && self.window.is_full_of_good(generation(ticket.word))
+            && self.failures_in_a_row.load(Ordering::Relaxed) == 0
+            && self.overdue.is_none()
+            && now.saturating_sub(ticket.began) <= self.slow_after;
+        if !changes_nothing {
+            self.end(ticket, false, now);
+        }
     }
 
     pub(crate) fn fail(&self, ticket: Ticket, now: u64) {
@@ -282,9 +305,9 @@ impl Breaker {
         if let Some(overdue) = &self.overdue {
             overdue.end(ticket.began);
         }
-        if ticket.probe {
+        if kind(ticket.word) == HALF_OPEN {
             let mut recovery = self.lock();
-            if generation(self.state.load(Ordering::Acquire)) == ticket.generation {
+            if self.state.load(Ordering::Acquire) == ticket.word {
                 recovery.end_probe();
             }
         }
@@ -318,18 +341,16 @@ impl Breaker {
             overdue.end(ticket.began);
         }
         let word = self.state.load(Ordering::Acquire);
-        if generation(word) != ticket.generation {
-            let late = if failed { &self.late_failures } else { &self.late_successes };
-            late.fetch_add(1, Ordering::Relaxed);
+        if generation(word) != generation(ticket.word) {
+            self.count_late(failed);
             return;
         }
-        let took = now.saturating_sub(ticket.began);
-        let slow = self.policy.slow_after.is_some_and(|slow| took > nanos(slow));
-        if ticket.probe {
+        let slow = now.saturating_sub(ticket.began) > self.slow_after;
+        if kind(ticket.word) == HALF_OPEN {
             self.end_probe(ticket, failed || slow, now);
             return;
         }
-        let counts = self.window.record(ticket.generation, Outcome::new(failed, slow), now);
+        let counts = self.window.record(generation(word), Outcome::new(failed, slow), now);
         let mut in_a_row = 0;
         if failed {
             in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
@@ -343,13 +364,21 @@ impl Breaker {
         }
     }
 
+    fn count_late(&self, failed: bool) {
+        let late = if failed { &self.late_failures } else { &self.late_successes };
+        late.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Why it should open, if it should.
     fn judge(&self, counts: Counts, in_a_row: u32) -> Option<OpenReason> {
+        if counts.failures == 0 && counts.slow == 0 && in_a_row == 0 {
+            return None;
+        }
         let policy = &self.policy;
         if policy.consecutive_failures.is_some_and(|most| in_a_row >= most) {
             return Some(OpenReason::ConsecutiveFailures);
         }
-        if counts.calls < policy.min_calls || counts.failures == 0 && counts.slow == 0 {
+        if counts.calls < policy.min_calls {
             return None;
         }
         let share = |bad: u32| f64::from(bad) / f64::from(counts.calls);
@@ -359,13 +388,13 @@ impl Breaker {
         {
             return Some(OpenReason::FailureRate);
         }
-        let slow = policy.slow_after.is_some() && share(counts.slow) >= policy.slow_rate;
+        let slow = counts.slow > 0 && share(counts.slow) >= policy.slow_rate;
         slow.then_some(OpenReason::SlowRate)
     }
 
     /// Opens if too many calls are slow, those counted that are still in flight.
     fn judge_overdue(&self, word: u64, overdue: &Overdue, now: u64) -> Result<(), Refused> {
-        let hanging = overdue.count(now);
+        let hanging = overdue.count_anew(now);
         if hanging == 0 {
             return Ok(());
         }
@@ -412,7 +441,7 @@ impl Breaker {
         self.turn(OPEN, Some(reason), now);
     }
 
-    /// Lets a probe through, and tells the generation that it belongs to: read under the lock,
+    /// Lets a probe through, and tells the state that it belongs to: read under the lock,
     /// because another probe may fail before this one's caller has its ticket.
     fn admit_probe(&self, now: u64) -> Result<u64, Refused> {
         let mut recovery = self.lock();
@@ -426,7 +455,7 @@ impl Breaker {
             _ => return Err(self.refusal(now)),
         }
         if recovery.begin_probe(&self.policy) {
-            Ok(generation(self.state.load(Ordering::Acquire)))
+            Ok(self.state.load(Ordering::Acquire))
         } else {
             Err(self.refusal(now))
         }
@@ -434,9 +463,8 @@ impl Breaker {
 
     fn end_probe(&self, ticket: Ticket, failed: bool, now: u64) {
         let mut recovery = self.lock();
-        if generation(self.state.load(Ordering::Acquire)) != ticket.generation {
-            let late = if failed { &self.late_failures } else { &self.late_successes };
-            late.fetch_add(1, Ordering::Relaxed);
+        if self.state.load(Ordering::Acquire) != ticket.word {
+            self.count_late(failed);
             return;
         }
         recovery.end_probe();
