@@ -126,10 +126,6 @@ impl CountWindow {
         }
     }
 
-    pub(super) fn is_full_of_successes(&self, generation: u16) -> bool {
-        self.sums.load(Ordering::Acquire) == word(generation, self.length, 0)
-    }
-
     pub(super) fn counts(&self, generation: u16) -> Counts {
         let sums = self.sums.load(Ordering::Acquire);
         if heads(sums).0 == generation { counts(sums) } else { Counts::default() }

@@ -69,11 +69,11 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Everything but when it began, in one word that is never zero.
     pub(crate) const fn word(self) -> u64 {
-        self.generation << 1 | self.probe as u64
+        self.word
     }
 
     pub(crate) const fn from_word(word: u64, began: u64) -> Self {
-        Self { generation: word >> 1, probe: word & 1 == 1, began }
+        Self { word, began }
     }
 }
 
@@ -245,12 +245,11 @@ impl Breaker {
     /// somebody forces it.
     pub(crate) fn settled(&self) -> Option<u64> {
         let word = self.state.load(Ordering::Acquire);
-        let generation = generation(word);
         let settled = kind(word) == CLOSED
             && self.overdue.is_none()
             && self.policy.slow_after.is_none()
-            && self.window.is_full_of_successes(generation);
-        settled.then(|| Ticket { generation, probe: false, began: 0 }.word())
+            && self.window.is_full_of_good(generation(word));
+        settled.then_some(word)
     }
 
     /// What decides whether it lets a call through now; how its window stands is not in it.

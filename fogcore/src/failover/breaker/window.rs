@@ -77,14 +77,6 @@ impl Window {
         }
     }
 
-    /// Whether another success would change nothing. A window over time never stays full.
-    pub(super) fn is_full_of_successes(&self, generation: u64) -> bool {
-        match self {
-            Self::Count(window) => window.is_full_of_successes(quarter(generation)),
-            Self::Time(_) => false,
-        }
-    }
-
     /// What the window holds at `now`.
     pub(super) fn counts(&self, generation: u64, now: u64) -> Counts {
         match self {
