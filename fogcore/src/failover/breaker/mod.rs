@@ -26,6 +26,7 @@
 //! ```
 
 mod count_window;
+mod frozen;
 mod overdue;
 mod permit;
 mod policy;
@@ -33,6 +34,7 @@ mod recovery;
 mod report;
 mod state;
 mod steps;
+mod ticket;
 mod time_window;
 mod window;
 
@@ -41,8 +43,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub(crate) use self::frozen::FrozenBreaker;
 use self::overdue::Overdue;
 pub use self::permit::BreakerPermit;
 pub use self::policy::{BreakerPolicy, Window as BreakerWindow};
@@ -51,41 +52,13 @@ pub use self::report::{BreakerChange, BreakerState, BreakerStats, OpenReason, Re
 use self::state::{
     CLOSED, FORCED_CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, RAMPING, generation, kind, state_of, word,
 };
+pub(crate) use self::ticket::Ticket;
 use self::window::{Counts, Outcome, Window};
 use crate::error::Result;
 use crate::failover::words::{nanos, whole};
 
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
-
-/// Leave to make one call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    /// The state in which it was given: half open for a probe.
-    word: u64,
-    began: u64,
-}
-
-impl Ticket {
-    /// Everything but when it began, in one word that is never zero.
-    pub(crate) const fn word(self) -> u64 {
-        self.word
-    }
-
-    pub(crate) const fn from_word(word: u64, began: u64) -> Self {
-        Self { word, began }
-    }
-}
-
-/// What decides whether a breaker lets a call through, for a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FrozenBreaker {
-    kind: u64,
-    turn_at: u64,
-    admitted: u64,
-    probes_in_flight: u32,
-    successes: u32,
-}
 
 /// The share of calls that goes through when a breaker has just closed.
 const FIRST_SHARE: f64 = 0.1;
@@ -250,28 +223,6 @@ impl Breaker {
             && self.policy.slow_after.is_none()
             && self.window.is_full_of_good(generation(word));
         settled.then_some(word)
-    }
-
-    /// What decides whether it lets a call through now; how its window stands is not in it.
-    pub(crate) fn freeze(&self) -> FrozenBreaker {
-        let recovery = self.lock();
-        let (probes_in_flight, successes) = recovery.probes();
-        FrozenBreaker {
-            kind: kind(self.state.load(Ordering::Acquire)),
-            turn_at: self.turn_at.load(Ordering::Acquire),
-            admitted: self.admitted.load(Ordering::Acquire),
-            probes_in_flight,
-            successes,
-        }
-    }
-
-    /// Makes a breaker that was just reset what another one was.
-    pub(crate) fn thaw(&self, frozen: FrozenBreaker) {
-        let mut recovery = self.lock();
-        recovery.set_probes(frozen.probes_in_flight, frozen.successes);
-        self.turn(frozen.kind.min(FORCED_CLOSED), None, 0);
-        self.turn_at.store(frozen.turn_at, Ordering::Release);
-        self.admitted.store(frozen.admitted, Ordering::Release);
     }
 
     /// Forgets everything: it guards somebody else from now on.
