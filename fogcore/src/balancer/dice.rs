@@ -35,6 +35,22 @@ impl Dice {
         Self { seed, throws: 0, turn: start }
     }
 
+    /// Dice for one of many calls, as far from those of the next one as can be.
+    pub(super) fn for_call(seed: u64, number: u64) -> Self {
+        let seed = SmallRng::seed_from_u64(seed ^ number.wrapping_mul(GOLDEN)).next_u64();
+        Self { seed, throws: 0, turn: 0 }
+    }
+
+    /// The turn that the next pick begins at.
+    pub(super) const fn next_turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Lets the next pick begin at a turn.
+    pub(super) const fn turn_to(&mut self, turn: u64) {
+        self.turn = turn;
+    }
+
     /// Begins a pick.
     pub fn throw(&mut self) -> Draw<'_> {
         self.throws = self.throws.wrapping_add(1);
