@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fogcore::balancer::{
     Affinity, Answer, Attempt, AttemptKind, AttemptOutcome, Balancer, BalancerPolicy, CallError,
-    CallErrorKind, CallPolicy, Caller, Endpoint, Failure, Repeat, Request, StrategyKind,
+    CallErrorKind, CallPolicy, Caller, Dice, Endpoint, Failure, Repeat, Request, StrategyKind,
 };
 use fogcore::failover::{
     BreakerPolicy, BudgetPolicy, FailureKind, HedgePolicy, LoweringPolicy, RetryPolicy,
@@ -296,6 +296,27 @@ fn a_round_goes_round_whatever_call_it_is() {
     for node in &world.nodes {
         assert_eq!(asked.iter().filter(|id| *id == node).count(), 10, "{node}");
     }
+}
+
+#[test]
+fn the_turns_of_a_node_that_is_full_are_spread_over_the_others() {
+    let world = World::new(0, eager());
+    let names = ["full", "a", "b", "c"].map(|name| name.parse::<NodeId>().unwrap());
+    for node in &names {
+        let max_in_flight = (node.as_str() == "full").then_some(1);
+        let endpoint = Endpoint { max_in_flight, ..Endpoint::new(node.clone()) };
+        world.balancer.join(endpoint, Duration::ZERO).unwrap();
+    }
+    let mut dice = Dice::seeded(0);
+    let request = Request::new().holding_on(Affinity::Node(names[0].clone()));
+    let _taken = world.balancer.pick(&request, Duration::ZERO, &mut dice).unwrap();
+    for _ in 0..60 {
+        world.call(Repeat::Never, None, &[Answers(0)]).unwrap();
+    }
+    let asked = world.nodes_asked();
+    let times = |node: &NodeId| asked.iter().filter(|id| *id == node).count();
+    let times = names.each_ref().map(times);
+    assert!(times[0] == 0 && times[1..].iter().all(|times| (15..=25).contains(times)), "{times:?}");
 }
 
 #[test]
