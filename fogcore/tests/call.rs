@@ -1,6 +1,6 @@
 //! Calls of a [`Caller`]: where they are tried again, when they end, and that nothing is left
 //! behind, wherever they are cut off.
-#![allow(clippy::unwrap_used, reason = "a test that goes wrong should fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that goes wrong should fail")]
 
 use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
@@ -633,8 +633,8 @@ fn who_hangs_is_blamed_at_the_deadline_and_their_hedges_are_not() {
     assert_eq!((error.kind, error.report.took), (CallErrorKind::DeadlineExceeded, ms(40)));
 }
 
-/// One call in ten takes 100 ms, the others 10 ms. Were those that are overtaken forgotten, the
-/// delay would come down to 10 ms, and half of the calls would be hedged.
+/// One call in eight takes 20 to 200 ms, the others 10 ms. Were those that are overtaken forgotten,
+/// the delay would come down to 10 ms.
 #[test]
 fn the_delay_does_not_shrink_by_what_hedges_cut_off() {
     let hedge = HedgePolicy {
@@ -646,12 +646,12 @@ fn the_delay_does_not_shrink_by_what_hedges_cut_off() {
     let world = World::new(9, CallPolicy { hedge: Some(hedge), ..eager() });
     let mut hedged = 0;
     for number in 0..2_000 {
-        let first = if number % 8 == 0 { 100 } else { 10 };
+        let first = if number % 8 == 0 { 20 + number / 8 * 37 % 180 } else { 10 };
         let answer = world.call(Repeat::Anytime, None, &[Answers(first), Answers(10)]).unwrap();
         hedged += answer.report.attempts.len() - 1;
     }
     let delay = world.caller.hedge_delay().unwrap();
-    assert!(delay >= ms(19), "{delay:?} after {hedged} hedges");
+    assert!(hedged > 100 && delay > ms(25), "{delay:?} after {hedged} hedges");
 }
 
 // Copies.

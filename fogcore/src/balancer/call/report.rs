@@ -203,8 +203,7 @@ mod tests {
     fn a_call_that_asked_nobody_says_so() {
         let no_node = NoNode { ready: 1, unwell: 2, retry_after: None };
         let kind = CallErrorKind::from(no_node);
-        let error =
-            CallError::<std::fmt::Error> { kind, report: CallReport::default(), last: None };
+        let error = CallError::<fmt::Error> { kind, report: CallReport::default(), last: None };
         assert_eq!(error.to_string(), format!("{no_node} (no attempt in 0ns)"));
     }
 }
