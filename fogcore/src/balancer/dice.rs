@@ -38,6 +38,21 @@ impl Dice {
         Self { random, turn, stripe: quarter(seed) }
     }
 
+    /// Dice for one of many calls: each has a stream of its own.
+    pub(super) fn for_call(seed: u64, number: u64) -> Self {
+        Self { random: Pcg32::new(seed, number), turn: 0, stripe: quarter(number) }
+    }
+
+    /// The turn that the next pick begins at.
+    pub(super) const fn next_turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Lets the next pick begin at a turn.
+    pub(super) const fn turn_to(&mut self, turn: u64) {
+        self.turn = turn;
+    }
+
     /// Begins a pick.
     #[inline]
     pub const fn throw(&mut self) -> Draw<'_> {

@@ -23,6 +23,7 @@
 pub mod autoscaler;
 #[expect(clippy::module_inception, reason = "the main type of the module, in a file of its own")]
 mod balancer;
+mod call;
 mod dice;
 mod endpoint;
 mod explanation;
@@ -46,6 +47,10 @@ mod view;
 
 pub use autoscaler::{Autoscaler, NodeLoad, ScaleHook, ScalePolicy};
 pub use balancer::Balancer;
+pub use call::{
+    Answer, Attempt, AttemptKind, AttemptOutcome, AttemptReport, CallError, CallErrorKind,
+    CallPolicy, CallReport, Caller, CallerBuilder, Failure, Repeat,
+};
 pub use dice::{Dice, Draw};
 pub use endpoint::Endpoint;
 pub use explanation::{Explanation, Filtered, Hindrance, Weighed, WeighedTerm};

@@ -38,6 +38,12 @@ impl Balancer {
         self.table.slot(index)?.endpoint()
     }
 
+    /// How many requests a node has in flight; none if it is not there.
+    #[must_use]
+    pub fn in_flight(&self, node: &NodeId) -> Option<u32> {
+        Some(self.table.slot(self.table.number(node)?)?.in_flight())
+    }
+
     // How they are.
 
     /// Takes in what a node tells of its load. A node that tells something is not away.
