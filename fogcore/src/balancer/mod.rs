@@ -26,6 +26,8 @@ mod balancer;
 mod dice;
 mod endpoint;
 mod list;
+#[cfg(all(test, fogcore_loom))]
+mod loom;
 mod permit;
 mod policy;
 mod pool;

@@ -1,12 +1,12 @@
 //! What is known of one node, in a place that never moves: what a pick reads is in one cache line,
 //! what its outcome writes in that one and the next.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::report::Load;
+use crate::failover::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, pair, whole};
 use crate::failover::{Breaker, BreakerPolicy};
 

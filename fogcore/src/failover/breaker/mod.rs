@@ -37,8 +37,7 @@ mod time_window;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::overdue::Overdue;
@@ -51,7 +50,8 @@ use self::state::{
 };
 use self::window::{Counts, Outcome, Window};
 use crate::error::Result;
-use crate::failover::words::{nanos, whole};
+use crate::failover::atomics::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::failover::words::{high, low, nanos, pair, whole};
 
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
@@ -77,7 +77,8 @@ pub struct Breaker {
     /// Nanoseconds; the policy's, or more than any call takes.
     slow_after: u64,
     overdue: Option<Box<Overdue>>,
-    failures_in_a_row: AtomicU32,
+    /// `generation << 32 | failures in a row`: a late failure must not count in the new row.
+    row: AtomicU64,
     policy: Arc<BreakerPolicy>,
     /// Nanoseconds: when an open breaker lets calls through, or since when a closed one ramps.
     turn_at: AtomicU64,
@@ -115,7 +116,7 @@ impl Breaker {
             window: Window::new(policy.window),
             slow_after: policy.slow_after.map_or(u64::MAX, nanos),
             overdue: overdue.map(Box::new),
-            failures_in_a_row: AtomicU32::new(0),
+            row: AtomicU64::new(pair(1, 0)),
             policy,
             seed: 0,
             turn_at: AtomicU64::new(0),
@@ -230,7 +231,7 @@ impl Breaker {
         let changes_nothing = kind(ticket.word) == CLOSED
             && self.state.load(Ordering::Acquire) == ticket.word
             && self.window.is_full_of_good(generation(ticket.word))
-            && self.failures_in_a_row.load(Ordering::Relaxed) == 0
+            && low(self.row.load(Ordering::Relaxed)) == 0
             && self.overdue.is_none()
             && now.saturating_sub(ticket.began) <= self.slow_after;
         if !changes_nothing {
@@ -293,17 +294,26 @@ impl Breaker {
             return;
         }
         let counts = self.window.record(generation(word), Outcome::new(failed, slow), now);
-        let mut in_a_row = 0;
-        if failed {
-            in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-        } else if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-            self.failures_in_a_row.store(0, Ordering::Release);
-        }
+        let in_a_row = self.count_in_row(generation(word), failed);
         if matches!(kind(word), CLOSED | RAMPING)
             && let Some(reason) = self.judge(counts, in_a_row)
         {
             self.trip(word, reason, now);
         }
+    }
+
+    /// Failures in a row, this outcome taken in; none if the state has changed meanwhile.
+    fn count_in_row(&self, generation: u64, failed: bool) -> u32 {
+        let mut row = self.row.load(Ordering::Acquire);
+        while high(row) == low(generation) && (failed || low(row) != 0) {
+            let in_a_row = if failed { low(row).saturating_add(1) } else { 0 };
+            let after = pair(high(row), in_a_row);
+            match self.row.compare_exchange_weak(row, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return in_a_row,
+                Err(now) => row = now,
+            }
+        }
+        0
     }
 
     fn count_late(&self, failed: bool) {
@@ -424,7 +434,8 @@ impl Breaker {
     fn turn(&self, to: u64, reason: Option<OpenReason>, now: u64) {
         let word = self.state.load(Ordering::Acquire);
         let next = state::word(generation(word) + 1, to);
-        self.failures_in_a_row.store(0, Ordering::Release);
+        // A store would do; but for loom, a store may come before an exchange that found its place.
+        self.row.swap(pair(low(generation(next)), 0), Ordering::AcqRel);
         self.state.store(next, Ordering::Release);
         let (from, to) = (state_of(word), state_of(next));
         if let Some(on_change) = &self.on_change
@@ -446,5 +457,7 @@ impl Breaker {
     }
 }
 
+#[cfg(all(test, fogcore_loom))]
+mod loom;
 #[cfg(test)]
 mod tests;
