@@ -28,6 +28,8 @@ mod dice;
 mod endpoint;
 mod explanation;
 mod list;
+#[cfg(all(test, fogcore_loom))]
+mod loom;
 mod nodes;
 mod permit;
 mod pick;

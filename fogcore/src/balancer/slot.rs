@@ -1,7 +1,6 @@
 //! What is known of one node, in a place that never moves: what a pick reads is in one cache line,
 //! what its outcome writes in that one and the next.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::Endpoint;
 use super::report::{Load, NOTHING_KNOWN};
 use crate::error::{Error, Result};
+use crate::failover::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, pair, whole};
 use crate::failover::{Breaker, BreakerPolicy, Ticket};
 

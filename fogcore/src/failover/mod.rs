@@ -15,6 +15,7 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+pub(crate) mod atomics;
 mod breaker;
 mod breakers;
 mod budget;

@@ -1,9 +1,7 @@
 //! The latest N calls, exactly, without a lock: constant memory, constant cost.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use super::window::{Counts, Outcome};
+use crate::failover::atomics::{AtomicU32, AtomicU64, OnceLock, Ordering};
 use crate::failover::words::{low, pair, quarter, round};
 
 /// Sums of the window, and a ring that knows when a bad call leaves it.
@@ -39,7 +37,7 @@ impl Ring {
 }
 
 impl CountWindow {
-    pub(super) const fn new(calls: u16) -> Self {
+    pub(super) fn new(calls: u16) -> Self {
         let length = if calls == 0 { 1 } else { calls };
         Self { sums: AtomicU64::new(0), length, ring: OnceLock::new() }
     }

@@ -25,6 +25,7 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+mod changes;
 mod count_window;
 mod frozen;
 mod overdue;
@@ -32,6 +33,7 @@ mod permit;
 mod policy;
 mod recovery;
 mod report;
+mod row;
 mod state;
 mod steps;
 mod ticket;
@@ -39,8 +41,7 @@ mod time_window;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::frozen::FrozenBreaker;
@@ -49,19 +50,18 @@ pub use self::permit::BreakerPermit;
 pub use self::policy::{BreakerPolicy, Window as BreakerWindow};
 use self::recovery::Recovery;
 pub use self::report::{BreakerChange, BreakerState, BreakerStats, OpenReason, Refused};
+use self::row::Row;
 use self::state::{
     CLOSED, FORCED_CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, RAMPING, generation, kind, state_of, word,
 };
 pub(crate) use self::ticket::Ticket;
 use self::window::{Counts, Outcome, Window};
 use crate::error::Result;
-use crate::failover::words::{nanos, whole};
+use crate::failover::atomics::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::failover::words::nanos;
 
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
-
-/// The share of calls that goes through when a breaker has just closed.
-const FIRST_SHARE: f64 = 0.1;
 
 /// A circuit breaker.
 // In this order, so that a call through a closed breaker touches one cache line.
@@ -73,7 +73,7 @@ pub struct Breaker {
     /// Nanoseconds; the policy's, or more than any call takes.
     slow_after: u64,
     overdue: Option<Box<Overdue>>,
-    failures_in_a_row: AtomicU32,
+    row: Row,
     policy: Arc<BreakerPolicy>,
     /// Nanoseconds: when an open breaker lets calls through, or since when a closed one ramps.
     turn_at: AtomicU64,
@@ -111,7 +111,7 @@ impl Breaker {
             window: Window::new(policy.window),
             slow_after: policy.slow_after.map_or(u64::MAX, nanos),
             overdue: overdue.map(Box::new),
-            failures_in_a_row: AtomicU32::new(0),
+            row: Row::new(1),
             policy,
             seed: 0,
             turn_at: AtomicU64::new(0),
@@ -238,7 +238,7 @@ impl Breaker {
         let changes_nothing = kind(ticket.word) == CLOSED
             && self.state.load(Ordering::Acquire) == ticket.word
             && self.window.is_full_of_good(generation(ticket.word))
-            && self.failures_in_a_row.load(Ordering::Relaxed) == 0
+            && self.row.is_empty()
             && self.overdue.is_none()
             && now.saturating_sub(ticket.began) <= self.slow_after;
         if !changes_nothing {
@@ -301,14 +301,9 @@ impl Breaker {
             return;
         }
         let counts = self.window.record(generation(word), Outcome::new(failed, slow), now);
-        let mut in_a_row = 0;
-        if failed {
-            in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-        } else if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-            self.failures_in_a_row.store(0, Ordering::Release);
-        }
+        let in_a_row = self.row.count(generation(word), failed);
         if matches!(kind(word), CLOSED | RAMPING)
-            && let Some(reason) = self.judge(counts, in_a_row)
+            && let Some(reason) = self.policy.judge(counts, in_a_row)
         {
             self.trip(word, reason, now);
         }
@@ -317,29 +312,6 @@ impl Breaker {
     fn count_late(&self, failed: bool) {
         let late = if failed { &self.late_failures } else { &self.late_successes };
         late.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Why it should open, if it should.
-    fn judge(&self, counts: Counts, in_a_row: u32) -> Option<OpenReason> {
-        if counts.failures == 0 && counts.slow == 0 && in_a_row == 0 {
-            return None;
-        }
-        let policy = &self.policy;
-        if policy.consecutive_failures.is_some_and(|most| in_a_row >= most) {
-            return Some(OpenReason::ConsecutiveFailures);
-        }
-        if counts.calls < policy.min_calls {
-            return None;
-        }
-        let share = |bad: u32| f64::from(bad) / f64::from(counts.calls);
-        if policy
-            .failure_rate
-            .is_some_and(|rate| counts.failures > 0 && share(counts.failures) >= rate)
-        {
-            return Some(OpenReason::FailureRate);
-        }
-        let slow = counts.slow > 0 && share(counts.slow) >= policy.slow_rate;
-        slow.then_some(OpenReason::SlowRate)
     }
 
     /// Opens if too many calls are slow, those counted that are still in flight.
@@ -359,100 +331,12 @@ impl Breaker {
         Err(self.refusal(now))
     }
 
-    /// Lets a share through that grows while the ramp lasts.
-    fn ramp(&self, word: u64, now: u64) -> Result<(), Refused> {
-        let since = now.saturating_sub(self.turn_at.load(Ordering::Acquire));
-        let share = since as f64 / nanos(self.policy.ramp).max(1) as f64;
-        if share >= 1.0 {
-            // If this fails, it changed to something else meanwhile, which the next call sees.
-            let closed = state::word(generation(word), CLOSED);
-            let _ = self.state.compare_exchange(word, closed, Ordering::AcqRel, Ordering::Acquire);
-            return Ok(());
-        }
-        let step = whole(share.max(FIRST_SHARE) * f64::from(u32::MAX));
-        let before = self.admitted.fetch_add(step, Ordering::AcqRel);
-        if before >> 32 == before.wrapping_add(step) >> 32 {
-            return Err(Refused { state: BreakerState::Closed, retry_after: None });
-        }
-        Ok(())
-    }
-
-    fn trip(&self, word: u64, reason: OpenReason, now: u64) {
-        let mut recovery = self.lock();
-        // Somebody else may have been faster.
-        if generation(self.state.load(Ordering::Acquire)) == generation(word) {
-            self.open(&mut recovery, reason, now);
-        }
-    }
-
-    fn open(&self, recovery: &mut Recovery, reason: OpenReason, now: u64) {
-        let until = recovery.open(Duration::from_nanos(now), &self.policy, self.seed);
-        self.turn_at.store(nanos(until), Ordering::Release);
-        self.turn(OPEN, Some(reason), now);
-    }
-
-    /// Lets a probe through, and tells the state that it belongs to: read under the lock,
-    /// because another probe may fail before this one's caller has its ticket.
-    fn admit_probe(&self, now: u64) -> Result<u64, Refused> {
-        let mut recovery = self.lock();
-        let word = self.state.load(Ordering::Acquire);
-        match kind(word) {
-            OPEN if now >= self.turn_at.load(Ordering::Acquire) => {
-                recovery.half_open();
-                self.turn(HALF_OPEN, None, now);
-            }
-            HALF_OPEN => {}
-            _ => return Err(self.refusal(now)),
-        }
-        if recovery.begin_probe(&self.policy) {
-            Ok(self.state.load(Ordering::Acquire))
-        } else {
-            Err(self.refusal(now))
-        }
-    }
-
-    fn end_probe(&self, ticket: Ticket, failed: bool, now: u64) {
-        let mut recovery = self.lock();
-        if self.state.load(Ordering::Acquire) != ticket.word {
-            self.count_late(failed);
-            return;
-        }
-        recovery.end_probe();
-        if failed {
-            self.open(&mut recovery, OpenReason::ProbeFailed, now);
-        } else if recovery.succeed(&self.policy) {
-            recovery.close(Duration::from_nanos(now));
-            self.turn_at.store(now, Ordering::Release);
-            self.admitted.store(u64::from(u32::MAX), Ordering::Release);
-            self.turn(if self.policy.ramp.is_zero() { CLOSED } else { RAMPING }, None, now);
-        }
-    }
-
-    /// Changes the state; the caller holds the lock.
-    fn turn(&self, to: u64, reason: Option<OpenReason>, now: u64) {
-        let word = self.state.load(Ordering::Acquire);
-        let next = state::word(generation(word) + 1, to);
-        self.failures_in_a_row.store(0, Ordering::Release);
-        self.state.store(next, Ordering::Release);
-        let (from, to) = (state_of(word), state_of(next));
-        if let Some(on_change) = &self.on_change
-            && from != to
-        {
-            on_change(BreakerChange { from, to, reason, at: Duration::from_nanos(now) });
-        }
-    }
-
-    fn refusal(&self, now: u64) -> Refused {
-        let state = self.state();
-        let left = self.turn_at.load(Ordering::Acquire).saturating_sub(now);
-        let open = state == BreakerState::Open;
-        Refused { state, retry_after: open.then(|| Duration::from_nanos(left)) }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Recovery> {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+#[cfg(all(test, fogcore_loom))]
+mod loom;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! Calls that are in flight for longer than they should be, without a list of them.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::steps::Steps;
+use crate::failover::atomics::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, nanos, pair};
 
 /// A call counts as overdue up to an eighth of its time late.

@@ -1,8 +1,8 @@
 //! The calls of the latest so much time, without a lock: sixteen buckets, whatever the traffic.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::failover::atomics::{AtomicU64, Ordering};
 use crate::failover::words::{high, low, nanos, pair, round};
 
 use super::steps::Steps;
