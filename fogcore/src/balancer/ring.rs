@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::stable::Stable;
 use crate::failover::words::low;
@@ -134,7 +134,10 @@ fn bits_for(points: u64) -> u32 {
 }
 
 fn entry(node: &NodeId, point: u32, number: u32) -> u64 {
-    let hash = xxh3_64_with_seed(node.as_str().as_bytes(), u64::from(point));
+    // In two steps: of up to three bytes, XXH3 takes the exclusive or with the seed, and "n10" and
+    // "n11" would have the very same points.
+    let name = xxh3_64(node.as_str().as_bytes());
+    let hash = xxh3_64_with_seed(&name.to_le_bytes(), u64::from(point));
     hash >> NUMBER_BITS << NUMBER_BITS | u64::from(number)
 }
 
@@ -373,6 +376,15 @@ mod tests {
         assert!((0..100).all(|key| ring.find(key, 0) == Some(5)));
         ring.remove(&name(5), 5, 1);
         assert_eq!(ring.find(1, 0), None);
+    }
+
+    #[test]
+    fn nodes_with_short_names_have_points_of_their_own() {
+        let names = (0..100_u32).map(|number| (number, format!("n{number}").parse().unwrap()));
+        let places = names.flat_map(|(number, name): (u32, NodeId)| {
+            (0..32).map(move |point| entry(&name, point, number) >> NUMBER_BITS)
+        });
+        assert_eq!(places.collect::<BTreeSet<_>>().len(), 3_200);
     }
 
     #[test]
