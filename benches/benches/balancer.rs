@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fogcore::balancer::{
-    Balancer, BalancerPolicy, Dice, Endpoint, Key, Load, Request, StrategyKind,
+    Balancer, BalancerPolicy, Dice, Endpoint, Key, Load, Request, Scope, StrategyKind,
 };
 
 #[cfg(target_os = "linux")]
@@ -136,6 +136,26 @@ fn two_threads(balancer: &Balancer, now: Duration, picks: u64) -> Duration {
     })
 }
 
+/// A look-up alone, which is what the peers' figures are.
+fn lookups(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("balancer");
+    group.sample_size(20);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    for nodes in SIZES {
+        let (mut made, mut number) = (None, 0);
+        let id = BenchmarkId::new(format!("lookup.consistent_hash.{nodes}"), "ns");
+        group.bench_function(id, |bencher| {
+            let (balancer, _) =
+                made.get_or_insert_with(|| balancer(StrategyKind::ConsistentHash, nodes));
+            bencher.iter(|| {
+                number += 1;
+                balancer.owner(Key(number), Scope::default())
+            });
+        });
+    }
+    group.finish();
+}
+
 fn membership(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("balancer");
     group.sample_size(10);
@@ -187,5 +207,5 @@ fn floors(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, picks, picks_of_two, membership, floors);
+criterion_group!(benches, picks, picks_of_two, lookups, membership, floors);
 criterion_main!(benches);

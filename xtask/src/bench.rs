@@ -77,7 +77,7 @@ fn measure(sh: &Shell, args: &Args, package: &[&str], manifest: &str) -> Result<
     Ok(figures)
 }
 
-fn target_directory(sh: &Shell, manifest: &str) -> Result<PathBuf> {
+pub(crate) fn target_directory(sh: &Shell, manifest: &str) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Metadata {
         target_directory: PathBuf,

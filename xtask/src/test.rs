@@ -3,10 +3,12 @@
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
+use crate::bench;
 use crate::lint;
 use crate::stage::{self, Outcome, Stage};
 
-const STAGES: &[Stage] = &[Stage { name: "tests", run: tests }];
+const STAGES: &[Stage] =
+    &[Stage { name: "tests", run: tests }, Stage { name: "models", run: models }];
 
 pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
     stage::run_all(sh, lint::STAGES.iter().chain(STAGES), args)
@@ -16,5 +18,18 @@ pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
 /// leave the doc tests out.
 fn tests(sh: &Shell) -> Result<Outcome> {
     cmd!(sh, "cargo test --workspace --all-features").run()?;
+    Ok(Outcome::Passed)
+}
+
+/// What threads share, under every order in which they can run. The flag changes every crate's
+/// build, so this one has a folder of its own: in the common one each would throw out the other's.
+fn models(sh: &Shell) -> Result<Outcome> {
+    let target = bench::target_directory(sh, "Cargo.toml")?.join("loom");
+    cmd!(sh, "cargo test --package fogcore --no-default-features --lib loom::")
+        .env("CARGO_TARGET_DIR", target)
+        .env("RUSTFLAGS", "--cfg fogcore_loom")
+        // A model that fails is told by its assertion; the way there is loom's.
+        .env("RUST_BACKTRACE", "0")
+        .run()?;
     Ok(Outcome::Passed)
 }

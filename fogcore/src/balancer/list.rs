@@ -15,10 +15,12 @@ pub(super) struct List {
 }
 
 impl List {
+    #[inline]
     pub(super) fn len(&self) -> u32 {
         self.length.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(super) fn get(&self, at: u32) -> Option<u32> {
         Some(self.entries.get(at)?.load(Ordering::Relaxed))
     }

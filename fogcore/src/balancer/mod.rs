@@ -23,16 +23,23 @@
 pub mod autoscaler;
 #[expect(clippy::module_inception, reason = "the main type of the module, in a file of its own")]
 mod balancer;
+mod call;
 mod dice;
 mod endpoint;
+mod explanation;
 mod list;
+#[cfg(all(test, fogcore_loom))]
+mod loom;
+mod nodes;
 mod permit;
+mod pick;
 mod policy;
 mod pool;
 mod report;
 mod request;
 mod ring;
 mod slot;
+mod snapshot;
 mod stable;
 mod status;
 mod strategy;
@@ -42,12 +49,18 @@ mod view;
 
 pub use autoscaler::{Autoscaler, NodeLoad, ScaleHook, ScalePolicy};
 pub use balancer::Balancer;
+pub use call::{
+    Answer, Attempt, AttemptKind, AttemptOutcome, AttemptReport, CallError, CallErrorKind,
+    CallPolicy, CallReport, Caller, CallerBuilder, Failure, Repeat,
+};
 pub use dice::{Dice, Draw};
 pub use endpoint::Endpoint;
+pub use explanation::{Explanation, Filtered, Hindrance, Weighed, WeighedTerm};
 pub use permit::Permit;
 pub use policy::{BalancerPolicy, StrategyKind};
 pub use report::Load;
 pub use request::{Affinity, Class, Key, Request, RequestKind, Scope};
+pub use snapshot::Snapshot;
 pub use status::NoNode;
 pub use strategy::{
     AdaptiveIntelligent, ConsistentHash, LatencyBased, LeastConnections, Prequal, Random,

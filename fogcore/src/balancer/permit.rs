@@ -10,17 +10,28 @@ use crate::failover::words::nanos;
 use crate::failover::{FailureKind, Ticket};
 use crate::id::NodeId;
 
-/// What was taken at a node, and must be given back.
+/// What was taken at a node, and must be given back. Whole words, because it is copied on each
+/// pick, and copies of odd parts wait for each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    pub(super) number: u32,
-    pub(super) class: u8,
-    /// Which of the counters that are kept apart counts it, if one does.
-    pub(super) stripe: Option<u8>,
-    /// None if the breaker was not asked, in a panic.
-    pub(super) ticket: Option<Ticket>,
     /// Nanoseconds.
     pub(super) began: u64,
+    /// The breaker's ticket; zero if it was not asked, in a panic.
+    pub(super) ticket: u64,
+    pub(super) number: u32,
+    pub(super) class: u16,
+    /// Which of the counters that are kept apart counts it, if the strategy wants it counted.
+    pub(super) stripe: u16,
+}
+
+impl Held {
+    pub(super) const fn class(&self) -> u8 {
+        self.class.to_le_bytes()[0]
+    }
+
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        (self.ticket != 0).then(|| Ticket::from_word(self.ticket, self.began))
+    }
 }
 
 /// A node that was picked, and leave to send it one request. How that went is told by consuming

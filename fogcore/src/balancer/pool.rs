@@ -21,7 +21,7 @@ pub(super) const WEIGHT_CLASSES: usize = 17;
 pub(super) const fn weight_class(weight: u16) -> u8 {
     let shifted = weight.saturating_sub(1);
     // At most 16.
-    (u16::BITS - shifted.leading_zeros()) as u8
+    (u16::BITS - shifted.leading_zeros()).to_le_bytes()[0]
 }
 
 /// Which of a weight class's lists a node is in.
@@ -48,10 +48,12 @@ impl WeightClass {
         }
     }
 
+    #[inline]
     fn len(&self, with_unwell: bool) -> u32 {
         self.ready.len() + if with_unwell { self.unwell.len() } else { 0 }
     }
 
+    #[inline]
     fn get(&self, at: u32) -> Option<u32> {
         let ready = self.ready.len();
         if at < ready { self.ready.get(at) } else { self.unwell.get(at - ready) }
@@ -68,15 +70,18 @@ pub(super) struct Drawn<'p> {
 }
 
 impl Drawn<'_> {
+    #[inline]
     pub(super) fn len(&self) -> u32 {
         self.class.len(self.with_unwell)
     }
 
+    #[inline]
     pub(super) fn get(&self, at: u32) -> Option<u32> {
         self.class.get(at)
     }
 
     /// The largest weight.
+    #[inline]
     pub(super) fn bound(&self) -> u32 {
         self.class.bound.load(Ordering::Relaxed)
     }
@@ -99,10 +104,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    #[inline]
     pub(super) fn ready(&self) -> u32 {
         self.ready.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(super) fn unwell(&self) -> u32 {
         self.unwell.load(Ordering::Relaxed)
     }
@@ -115,6 +122,7 @@ impl Pool {
         self.classes.get(usize::from(class))?.get().map(Box::as_ref)
     }
 
+    #[inline]
     fn bits(&self, with_unwell: bool) -> u32 {
         let ready = self.ready_classes.load(Ordering::Acquire);
         if with_unwell { ready | self.unwell_classes.load(Ordering::Acquire) } else { ready }
@@ -126,11 +134,13 @@ impl Pool {
             .filter_map(|class| self.classes[class].get().map(Box::as_ref))
     }
 
+    #[inline]
     fn only(&self, bits: u32) -> Option<&WeightClass> {
         self.classes.get(bits.trailing_zeros() as usize)?.get().map(Box::as_ref)
     }
 
     /// A weight class, drawn by its size and largest weight.
+    #[inline]
     pub(super) fn drawn(&self, with_unwell: bool, draw: &mut Draw<'_>) -> Option<Drawn<'_>> {
         let bits = self.bits(with_unwell);
         let drawn = |class| Drawn { class, with_unwell, visit: 0 };
@@ -154,6 +164,7 @@ impl Pool {
     ///
     /// Of the first `t` turns, `⌊t·s⌋` belong to a class with the share `s`, and the turns that
     /// are not its own are the turns of the others (a Sturmian word, one per class).
+    #[inline]
     pub(super) fn in_turn(&self, with_unwell: bool, turn: u64) -> Option<Drawn<'_>> {
         let bits = self.bits(with_unwell);
         if bits.is_power_of_two() {

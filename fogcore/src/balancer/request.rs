@@ -84,6 +84,14 @@ impl Request {
         Self::default()
     }
 
+    /// Whether any node of its scope is as good as another.
+    #[inline]
+    pub(super) const fn is_plain(&self) -> bool {
+        self.scope.near.is_none()
+            && matches!(self.affinity, Affinity::None)
+            && self.except.is_empty()
+    }
+
     /// The same request within a scope.
     #[must_use]
     pub fn within(self, scope: Scope) -> Self {

@@ -1,14 +1,17 @@
 //! What is known of one node, in a place that never moves: what a pick reads is in one cache line,
 //! what its outcome writes in that one and the next.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::endpoint::Endpoint;
 use super::report::{Load, NOTHING_KNOWN};
+use crate::error::{Error, Result};
+use crate::failover::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, pair, whole};
-use crate::failover::{Breaker, BreakerPolicy};
+use crate::failover::{Breaker, BreakerPolicy, Ticket};
 
 /// A node lives here.
 pub(super) const LIVE: u32 = 1;
@@ -64,7 +67,11 @@ pub(super) struct Slot {
     latency: AtomicU64,
     /// When the latency was last changed, in nanoseconds.
     latency_at: AtomicU64,
-    /// CPU, memory, storage and throughput, each in parts of 65,535.
+    /// The ticket of its breaker for the general class as long as that one is
+    /// [settled](Breaker::settled), else zero: then a call need not look at the breaker, which is
+    /// in another cache line.
+    settled: AtomicU64,
+    /// CPU, memory, storage and throughput, each in parts of 65,534.
     used: AtomicU64,
     /// Since when it starts slowly, in milliseconds.
     slow_since: AtomicU32,
@@ -80,6 +87,34 @@ pub(super) struct Slot {
     pub(super) headroom: AtomicU32,
     pub(super) kept: AtomicU32,
     endpoint: RwLock<Option<Arc<Endpoint>>>,
+}
+
+/// What a slot holds, for a snapshot. Times are as they are counted in here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Readings {
+    flags: u32,
+    share: u32,
+    headroom: u32,
+    kept: u32,
+    in_flight: u32,
+    /// Nanoseconds; zero: unknown.
+    latency: f64,
+    latency_at: u64,
+    used: u64,
+    reported: u64,
+    success: f32,
+    slow_since: u32,
+}
+
+impl Readings {
+    pub(super) fn check(&self) -> Result<()> {
+        let shares = [self.share, self.headroom, self.kept].iter().all(|share| *share <= FULL);
+        let success = (0.0..=1.0).contains(&self.success);
+        if shares && success && self.latency >= 0.0 && self.latency.is_finite() {
+            return Ok(());
+        }
+        Err(Error::invalid("readings", "a share is not one, or a latency is no number"))
+    }
 }
 
 /// What one observation moves the share of successes by.
@@ -98,6 +133,7 @@ impl Slot {
             load: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             latency_at: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             used: AtomicU64::new(NOTHING_KNOWN),
             slow_since: AtomicU32::new(0),
             success: AtomicU32::new(1.0_f32.to_bits()),
@@ -109,6 +145,37 @@ impl Slot {
             kept: AtomicU32::new(FULL),
             endpoint: RwLock::new(None),
         }
+    }
+
+    pub(super) fn readings(&self) -> Readings {
+        Readings {
+            flags: self.flags(),
+            share: self.share.load(Ordering::Relaxed),
+            headroom: self.headroom.load(Ordering::Relaxed),
+            kept: self.kept.load(Ordering::Relaxed),
+            in_flight: self.in_flight(),
+            latency: f64::from_bits(self.latency.load(Ordering::Relaxed)),
+            latency_at: self.latency_at.load(Ordering::Relaxed),
+            used: self.used(),
+            reported: self.reported.load(Ordering::Relaxed),
+            success: self.success(),
+            slow_since: self.slow_since.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes it what it was. A place that was just moved into counts no request yet.
+    pub(super) fn restore(&self, readings: &Readings) {
+        self.status.store(readings.flags | LIVE, Ordering::Release);
+        self.share.store(readings.share, Ordering::Relaxed);
+        self.headroom.store(readings.headroom, Ordering::Relaxed);
+        self.kept.store(readings.kept, Ordering::Relaxed);
+        self.load.store(u64::from(readings.in_flight), Ordering::Relaxed);
+        self.latency.store(readings.latency.to_bits(), Ordering::Relaxed);
+        self.latency_at.store(readings.latency_at, Ordering::Relaxed);
+        self.used.store(readings.used, Ordering::Relaxed);
+        self.reported.store(readings.reported, Ordering::Relaxed);
+        self.success.store(readings.success.to_bits(), Ordering::Relaxed);
+        self.slow_since.store(readings.slow_since, Ordering::Relaxed);
     }
 
     /// Makes it the place of `endpoint`, of which nothing is known yet.
@@ -129,6 +196,7 @@ impl Slot {
             share.store(FULL, Ordering::Relaxed);
         }
         self.breaker.reset();
+        self.unsettle();
         if classes > 1 {
             let breaker = |class| {
                 let seed = seed ^ u64::from(class) << 32;
@@ -159,15 +227,62 @@ impl Slot {
         self.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    #[inline]
     pub(super) fn breaker(&self, class: u8) -> &Breaker {
         let further = || self.further_breakers.get()?.get(usize::from(class) - 1);
         if class == 0 { &self.breaker } else { further().unwrap_or(&self.breaker) }
     }
 
+    /// Asks a class's breaker for leave to make a call; gives the ticket's word.
+    #[inline]
+    pub(super) fn admit(&self, class: u8, now: u64) -> Option<u64> {
+        let settled = self.settled.load(Ordering::Acquire);
+        if class == 0 && settled != 0 {
+            return Some(settled);
+        }
+        Some(self.breaker(class).admit(now).ok()?.word())
+    }
+
+    /// Tells a class's breaker that a call succeeded.
+    #[inline]
+    pub(super) fn admitted_well(&self, class: u8, ticket: Ticket, now: u64) {
+        if class == 0 && self.settled.load(Ordering::Acquire) == ticket.word() {
+            return;
+        }
+        self.breaker(class).succeed(ticket, now);
+        if class == 0
+            && let Some(word) = self.breaker.settled()
+        {
+            self.settled.store(word, Ordering::SeqCst);
+            // A call may have failed meanwhile: who fails one comes back here after it, too.
+            if self.breaker.settled() != Some(word) {
+                self.unsettle();
+            }
+        }
+    }
+
+    /// Tells a class's breaker that a call failed.
+    pub(super) fn admitted_badly(&self, class: u8, ticket: Ticket, now: u64) {
+        self.with_breaker(class, |breaker| breaker.fail(ticket, now));
+    }
+
+    /// Does something to a class's breaker that may end its being settled.
+    pub(super) fn with_breaker(&self, class: u8, change: impl FnOnce(&Breaker)) {
+        self.unsettle();
+        change(self.breaker(class));
+        self.unsettle();
+    }
+
+    fn unsettle(&self) {
+        self.settled.store(0, Ordering::SeqCst);
+    }
+
+    #[inline]
     pub(super) fn flags(&self) -> u32 {
         self.status.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(super) fn in_flight(&self) -> u32 {
         low(self.load.load(Ordering::Relaxed))
     }
@@ -181,6 +296,7 @@ impl Slot {
     }
 
     /// A request begins, if one more may be in flight.
+    #[inline]
     pub(super) fn begin(&self) -> bool {
         let before = low(self.load.fetch_add(1, Ordering::AcqRel));
         if before < self.limit.load(Ordering::Relaxed) {
@@ -191,16 +307,19 @@ impl Slot {
     }
 
     /// A request that began was given up, or never sent.
+    #[inline]
     pub(super) fn give_up(&self) {
         self.load.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A request that began has ended: one more completed, one less in flight.
+    #[inline]
     fn complete(&self) {
         self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel);
     }
 
     /// A request ended well.
+    #[inline]
     pub(super) fn succeed(&self, latency: u64, now: u64, tau: f64) {
         self.complete();
         self.observe_latency(latency, now, tau);
@@ -239,6 +358,7 @@ impl Slot {
 
     /// Peak EWMA: a slower call counts at once, faster ones bring it down over `tau` nanoseconds.
     /// (Finagle's `PeakEwma`.)
+    #[inline]
     fn observe_latency(&self, latency: u64, now: u64, tau: f64) {
         let latency = latency as f64;
         let before = f64::from_bits(self.latency.load(Ordering::Relaxed));
@@ -256,6 +376,7 @@ impl Slot {
 
     /// The peak EWMA of its latency in nanoseconds, faded by the time without news; none if it
     /// never answered.
+    #[inline]
     pub(super) fn latency(&self, now: u64, tau: f64) -> Option<f64> {
         let latency = f64::from_bits(self.latency.load(Ordering::Relaxed));
         if latency == 0.0 {

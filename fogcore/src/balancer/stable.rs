@@ -23,6 +23,7 @@ impl<T> Default for Stable<T> {
 
 impl<T> Stable<T> {
     /// The entry, if its segment was made.
+    #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         let (segment, offset) = locate(index);
         self.segments.get(segment)?.get()?.get(offset)
@@ -38,6 +39,7 @@ impl<T> Stable<T> {
     }
 }
 
+#[inline]
 const fn locate(index: u32) -> (usize, usize) {
     let shifted = index.saturating_add(FIRST);
     let segment = FIRST.leading_zeros() - shifted.leading_zeros();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// How many parts there are: more cores than this share them.
-pub(super) const STRIPES: usize = 8;
+const STRIPES: usize = 8;
 
 /// A count in parts, each in a cache line of its own; a thread changes one and reads all.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ pub(super) struct Stripes {
 struct Part(AtomicI64);
 
 impl Stripes {
-    pub(super) fn add(&self, stripe: usize, change: i64) {
-        self.parts[stripe % STRIPES].0.fetch_add(change, Ordering::AcqRel);
+    pub(super) fn add(&self, stripe: u16, change: i64) {
+        self.parts[usize::from(stripe) % STRIPES].0.fetch_add(change, Ordering::AcqRel);
     }
 
     pub(super) fn sum(&self) -> u64 {

@@ -59,11 +59,13 @@ impl<'t> View<'t> {
         self.len() == 0
     }
 
+    #[inline]
     pub(super) fn candidate(&self, number: u32) -> Option<Candidate<'t>> {
         Some(Candidate { number, slot: self.table.slot(number)? })
     }
 
     /// Any node, each as often as its weight says. Constant time.
+    #[inline]
     pub fn any(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
@@ -80,6 +82,7 @@ impl<'t> View<'t> {
     }
 
     /// The node whose turn it is. Those with less than a full share are passed over by chance.
+    #[inline]
     pub fn next(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
@@ -98,6 +101,7 @@ impl<'t> View<'t> {
     /// The node whose turn it is, where those with less than a full share are passed over at even
     /// distances: the sequence is smooth, and over any stretch of it each node has its share to
     /// within a few turns.
+    #[inline]
     pub fn next_smoothly(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..TURNS {
@@ -130,7 +134,7 @@ impl<'t> View<'t> {
             let attempt = draw.jump();
             let candidate = self.keyed(key, attempt)?;
             if self.takes(candidate) && self.is_its_key(candidate, key) {
-                draw.note(candidate.number);
+                draw.note(self, candidate, attempt as f32);
                 if self.has_room(candidate, bound) {
                     return Some(candidate);
                 }
@@ -182,6 +186,7 @@ impl<'t> View<'t> {
 
     /// Of some nodes drawn by weight, the one with the least cost: with two, the largest load
     /// grows with the logarithm of the logarithm of the number of nodes (Mitzenmacher 2001).
+    #[inline]
     pub fn best_of(
         &self,
         choices: u32,
@@ -189,27 +194,27 @@ impl<'t> View<'t> {
         cost: impl Fn(Candidate<'t>) -> f32,
     ) -> Option<Candidate<'t>> {
         let mut best = self.any(draw)?;
-        let mut least = None;
+        let mut least = cost(best);
+        draw.note(self, best, least);
         for _ in 1..choices {
             let Some(other) = self.other(best, draw) else { break };
-            let before = *least.get_or_insert_with(|| noted(cost(best), best, draw));
-            let own = noted(cost(other), other, draw);
-            if own < before {
-                (best, least) = (other, Some(own));
+            let own = cost(other);
+            draw.note(self, other, own);
+            if own < least {
+                (best, least) = (other, own);
             }
-        }
-        if least.is_none() {
-            noted(cost(best), best, draw);
         }
         Some(best)
     }
 
     /// A node that is not this one, unless chance insists.
+    #[inline]
     fn other(&self, first: Candidate<'t>, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let second = self.any(draw)?;
         if second == first { self.any(draw) } else { Some(second) }
     }
 
+    #[inline]
     fn comes_up(&self, candidate: Candidate<'_>, bound: u32, draw: &mut Draw<'_>) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
         let slot = candidate.slot;
@@ -268,11 +273,6 @@ impl<'t> View<'t> {
     pub(super) fn used(&self, candidate: Candidate<'_>) -> Used {
         Used::unpacked(candidate.slot.used())
     }
-}
-
-fn noted(cost: f32, candidate: Candidate<'_>, draw: &mut Draw<'_>) -> f32 {
-    draw.note(candidate.number);
-    cost
 }
 
 /// Whether a node with these flags takes requests of a class.

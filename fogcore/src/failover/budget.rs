@@ -17,12 +17,12 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::failover::atomics::{AtomicU64, Ordering};
 use crate::failover::words::{nanos, whole};
 
 /// How much may be tried again.
@@ -123,6 +123,9 @@ impl RetryBudget {
         }
     }
 }
+
+#[cfg(all(test, fogcore_loom))]
+mod loom;
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+pub(crate) mod atomics;
 mod breaker;
 mod breakers;
 mod budget;
@@ -28,11 +29,11 @@ mod plan;
 mod retry;
 pub(crate) mod words;
 
-pub(crate) use breaker::Ticket;
 pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
+pub(crate) use breaker::{FrozenBreaker, Ticket};
 pub use breakers::{BreakerStanding, Breakers, RequestClass};
 pub use budget::{BudgetPolicy, RetryBudget};
 pub use deadline::Deadline;

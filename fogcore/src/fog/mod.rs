@@ -37,6 +37,7 @@
 //! # }).unwrap();
 //! ```
 
+mod balancing;
 mod builder;
 mod config;
 mod health;

@@ -184,7 +184,7 @@ impl World {
     pub(crate) fn look_at(&mut self, name: &str) -> Option<Seen> {
         let request = self.request().within(self.scope(("id", name)));
         *self.spy.seen.lock().unwrap() = None;
-        let mut dice = self.dice;
+        let mut dice = self.dice.clone();
         drop(self.balancer.pick_owned(&request, self.now, &mut dice));
         *self.spy.seen.lock().unwrap()
     }

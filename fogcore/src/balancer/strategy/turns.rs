@@ -21,7 +21,7 @@ impl Strategy for RoundRobin {
         _: &Request,
         draw: &mut Draw<'_>,
     ) -> Option<Candidate<'t>> {
-        view.next(draw)
+        noted(view.next(draw), view, draw)
     }
 }
 
@@ -49,7 +49,7 @@ impl Strategy for WeightedRoundRobin {
         _: &Request,
         draw: &mut Draw<'_>,
     ) -> Option<Candidate<'t>> {
-        view.next_smoothly(draw)
+        noted(view.next_smoothly(draw), view, draw)
     }
 }
 
@@ -72,6 +72,18 @@ impl Strategy for Random {
         _: &Request,
         draw: &mut Draw<'_>,
     ) -> Option<Candidate<'t>> {
-        view.any(draw)
+        noted(view.any(draw), view, draw)
     }
+}
+
+/// For an explanation: it was weighed, and cost nothing.
+#[inline]
+fn noted<'t>(
+    candidate: Option<Candidate<'t>>,
+    view: &View<'t>,
+    draw: &mut Draw<'_>,
+) -> Option<Candidate<'t>> {
+    let candidate = candidate?;
+    draw.note(view, candidate, 0.0);
+    Some(candidate)
 }

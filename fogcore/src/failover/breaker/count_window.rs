@@ -1,10 +1,8 @@
 //! The latest N calls, exactly, without a lock: constant memory, constant cost.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use super::window::{Counts, Outcome};
-use crate::failover::words::{low, pair, quarter};
+use crate::failover::atomics::{AtomicU32, AtomicU64, OnceLock, Ordering};
+use crate::failover::words::{low, pair, quarter, round};
 
 /// Sums of the window, and a ring that knows when a bad call leaves it.
 ///
@@ -16,16 +14,37 @@ use crate::failover::words::{low, pair, quarter};
 pub(super) struct CountWindow {
     /// `generation << 48 | calls << 32 | failures << 16 | slow`
     sums: AtomicU64,
-    next: AtomicU32,
     length: u16,
+    ring: OnceLock<Box<Ring>>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    next: AtomicU32,
     /// Each `generation << 8 | outcome`; an entry of an earlier generation is an empty place.
-    ring: OnceLock<Box<[AtomicU32]>>,
+    places: Box<[AtomicU32]>,
+}
+
+impl Ring {
+    fn new(length: u16) -> Self {
+        Self { next: AtomicU32::new(0), places: (0..length).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    fn next(&self) -> &AtomicU32 {
+        let next = u64::from(self.next.fetch_add(1, Ordering::Relaxed));
+        &self.places[round(next, self.places.len())]
+    }
 }
 
 impl CountWindow {
-    pub(super) const fn new(calls: u16) -> Self {
+    pub(super) fn new(calls: u16) -> Self {
         let length = if calls == 0 { 1 } else { calls };
-        Self { sums: AtomicU64::new(0), next: AtomicU32::new(0), length, ring: OnceLock::new() }
+        Self { sums: AtomicU64::new(0), length, ring: OnceLock::new() }
+    }
+
+    #[inline]
+    pub(super) fn is_full_of_good(&self, generation: u16) -> bool {
+        self.sums.load(Ordering::Acquire) == word(generation, self.length, 0)
     }
 
     pub(super) fn record(&self, generation: u16, outcome: Outcome) -> Counts {
@@ -63,12 +82,11 @@ impl CountWindow {
     }
 
     fn record_in_ring(&self, generation: u16, outcome: Outcome) -> Counts {
-        let ring = self.ring.get_or_init(|| (0..self.length).map(|_| AtomicU32::new(0)).collect());
-        let next = self.next.fetch_add(1, Ordering::Relaxed) as usize;
-        let place = &ring[next % ring.len()];
+        let place = self.ring.get_or_init(|| Box::new(Ring::new(self.length))).next();
         let entry = u32::from(generation) << 8 | u32::from(outcome.bits());
         let mut old = place.load(Ordering::Acquire);
-        loop {
+        // One like it leaves the window for it: nothing to write.
+        while old != entry {
             if is_later(generation_of(old), generation) {
                 return self.counts(generation);
             }
@@ -95,6 +113,9 @@ impl CountWindow {
             } else {
                 word(generation, 1, delta)
             };
+            if after == sums {
+                return counts(after);
+            }
             match self.sums.compare_exchange_weak(sums, after, Ordering::AcqRel, Ordering::Acquire)
             {
                 Ok(_) => return counts(after),
@@ -109,6 +130,7 @@ impl CountWindow {
     }
 }
 
+#[inline]
 fn word(generation: u16, calls: u16, bad: u32) -> u64 {
     pair(u32::from(generation) << 16 | u32::from(calls), bad)
 }

@@ -25,46 +25,43 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+mod changes;
 mod count_window;
+mod frozen;
 mod overdue;
 mod permit;
 mod policy;
 mod recovery;
 mod report;
+mod row;
 mod state;
+mod steps;
+mod ticket;
 mod time_window;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+pub(crate) use self::frozen::FrozenBreaker;
 use self::overdue::Overdue;
 pub use self::permit::BreakerPermit;
 pub use self::policy::{BreakerPolicy, Window as BreakerWindow};
 use self::recovery::Recovery;
 pub use self::report::{BreakerChange, BreakerState, BreakerStats, OpenReason, Refused};
+use self::row::Row;
 use self::state::{
     CLOSED, FORCED_CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, RAMPING, generation, kind, state_of, word,
 };
+pub(crate) use self::ticket::Ticket;
 use self::window::{Counts, Outcome, Window};
 use crate::error::Result;
-use crate::failover::words::{nanos, whole};
+use crate::failover::atomics::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::failover::words::nanos;
 
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
-
-/// Leave to make one call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    generation: u64,
-    probe: bool,
-    began: u64,
-}
-
-/// The share of calls that goes through when a breaker has just closed.
-const FIRST_SHARE: f64 = 0.1;
 
 /// A circuit breaker.
 // In this order, so that a call through a closed breaker touches one cache line.
@@ -72,10 +69,12 @@ const FIRST_SHARE: f64 = 0.1;
 pub struct Breaker {
     /// See [`state`]; the generation grows with each change, so that a result is known to be late.
     state: AtomicU64,
-    failures_in_a_row: AtomicU32,
-    policy: Arc<BreakerPolicy>,
-    overdue: Option<Box<Overdue>>,
     window: Window,
+    /// Nanoseconds; the policy's, or more than any call takes.
+    slow_after: u64,
+    overdue: Option<Box<Overdue>>,
+    row: Row,
+    policy: Arc<BreakerPolicy>,
     /// Nanoseconds: when an open breaker lets calls through, or since when a closed one ramps.
     turn_at: AtomicU64,
     /// A 32-bit fraction that grows by the ramp's share with each call; a call at which it passes
@@ -109,9 +108,10 @@ impl Breaker {
         let overdue = policy.slow_after.filter(|_| policy.count_overdue).map(Overdue::new);
         Self {
             state: AtomicU64::new(word(1, CLOSED)),
-            failures_in_a_row: AtomicU32::new(0),
-            overdue: overdue.map(Box::new),
             window: Window::new(policy.window),
+            slow_after: policy.slow_after.map_or(u64::MAX, nanos),
+            overdue: overdue.map(Box::new),
+            row: Row::new(1),
             policy,
             seed: 0,
             turn_at: AtomicU64::new(0),
@@ -161,31 +161,40 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Refused`], with the time after which it is worth asking again.
+    #[inline]
     pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<'_>, Refused> {
         let ticket = self.admit(nanos(now))?;
         Ok(BreakerPermit::new(self, ticket))
     }
 
+    #[inline]
     pub(crate) fn admit(&self, now: u64) -> Result<Ticket, Refused> {
         let word = self.state.load(Ordering::Acquire);
-        let (generation, probe) = match kind(word) {
+        if kind(word) == CLOSED && self.overdue.is_none() {
+            return Ok(Ticket { word, began: now });
+        }
+        self.admit_with_care(word, now)
+    }
+
+    fn admit_with_care(&self, word: u64, now: u64) -> Result<Ticket, Refused> {
+        let word = match kind(word) {
             CLOSED => {
                 if let Some(overdue) = &self.overdue {
                     self.judge_overdue(word, overdue, now)?;
                 }
-                (generation(word), false)
+                word
             }
-            FORCED_CLOSED => (generation(word), false),
+            FORCED_CLOSED => word,
             RAMPING => {
                 self.ramp(word, now)?;
-                (generation(word), false)
+                word
             }
-            _ => (self.admit_probe(now)?, true),
+            _ => self.admit_probe(now)?,
         };
         if let Some(overdue) = &self.overdue {
             overdue.begin(now);
         }
-        Ok(Ticket { generation, probe, began: now })
+        Ok(Ticket { word, began: now })
     }
 
     /// Whether an open breaker would let a call through at `now`; changes nothing.
@@ -204,6 +213,18 @@ impl Breaker {
         is_open.then(|| self.turn_at.load(Ordering::Acquire))
     }
 
+    /// If another success would change nothing: closed for good, and the window is full of them. Told
+    /// as a ticket's [`word`](Ticket::word), which is as good as asking, until a call fails or
+    /// somebody forces it.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        let word = self.state.load(Ordering::Acquire);
+        let settled = kind(word) == CLOSED
+            && self.overdue.is_none()
+            && self.policy.slow_after.is_none()
+            && self.window.is_full_of_good(generation(word));
+        settled.then_some(word)
+    }
+
     /// Forgets everything: it guards somebody else from now on.
     pub(crate) fn reset(&self) {
         let mut recovery = self.lock();
@@ -211,8 +232,18 @@ impl Breaker {
         self.turn(CLOSED, None, 0);
     }
 
+    #[inline]
     pub(crate) fn succeed(&self, ticket: Ticket, now: u64) {
-        self.end(ticket, false, now);
+        // What follows would change nothing; this is how nearly all calls end.
+        let changes_nothing = kind(ticket.word) == CLOSED
+            && self.state.load(Ordering::Acquire) == ticket.word
+            && self.window.is_full_of_good(generation(ticket.word))
+            && self.row.is_empty()
+            && self.overdue.is_none()
+            && now.saturating_sub(ticket.began) <= self.slow_after;
+        if !changes_nothing {
+            self.end(ticket, false, now);
+        }
     }
 
     pub(crate) fn fail(&self, ticket: Ticket, now: u64) {
@@ -224,9 +255,9 @@ impl Breaker {
         if let Some(overdue) = &self.overdue {
             overdue.end(ticket.began);
         }
-        if ticket.probe {
+        if kind(ticket.word) == HALF_OPEN {
             let mut recovery = self.lock();
-            if generation(self.state.load(Ordering::Acquire)) == ticket.generation {
+            if self.state.load(Ordering::Acquire) == ticket.word {
                 recovery.end_probe();
             }
         }
@@ -260,54 +291,32 @@ impl Breaker {
             overdue.end(ticket.began);
         }
         let word = self.state.load(Ordering::Acquire);
-        if generation(word) != ticket.generation {
-            let late = if failed { &self.late_failures } else { &self.late_successes };
-            late.fetch_add(1, Ordering::Relaxed);
+        if generation(word) != generation(ticket.word) {
+            self.count_late(failed);
             return;
         }
-        let took = now.saturating_sub(ticket.began);
-        let slow = self.policy.slow_after.is_some_and(|slow| took > nanos(slow));
-        if ticket.probe {
+        let slow = now.saturating_sub(ticket.began) > self.slow_after;
+        if kind(ticket.word) == HALF_OPEN {
             self.end_probe(ticket, failed || slow, now);
             return;
         }
-        let counts = self.window.record(ticket.generation, Outcome::new(failed, slow), now);
-        let mut in_a_row = 0;
-        if failed {
-            in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-        } else if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-            self.failures_in_a_row.store(0, Ordering::Release);
-        }
+        let counts = self.window.record(generation(word), Outcome::new(failed, slow), now);
+        let in_a_row = self.row.count(generation(word), failed);
         if matches!(kind(word), CLOSED | RAMPING)
-            && let Some(reason) = self.judge(counts, in_a_row)
+            && let Some(reason) = self.policy.judge(counts, in_a_row)
         {
             self.trip(word, reason, now);
         }
     }
 
-    /// Why it should open, if it should.
-    fn judge(&self, counts: Counts, in_a_row: u32) -> Option<OpenReason> {
-        let policy = &self.policy;
-        if policy.consecutive_failures.is_some_and(|most| in_a_row >= most) {
-            return Some(OpenReason::ConsecutiveFailures);
-        }
-        if counts.calls < policy.min_calls || counts.failures == 0 && counts.slow == 0 {
-            return None;
-        }
-        let share = |bad: u32| f64::from(bad) / f64::from(counts.calls);
-        if policy
-            .failure_rate
-            .is_some_and(|rate| counts.failures > 0 && share(counts.failures) >= rate)
-        {
-            return Some(OpenReason::FailureRate);
-        }
-        let slow = policy.slow_after.is_some() && share(counts.slow) >= policy.slow_rate;
-        slow.then_some(OpenReason::SlowRate)
+    fn count_late(&self, failed: bool) {
+        let late = if failed { &self.late_failures } else { &self.late_successes };
+        late.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Opens if too many calls are slow, those counted that are still in flight.
     fn judge_overdue(&self, word: u64, overdue: &Overdue, now: u64) -> Result<(), Refused> {
-        let hanging = overdue.count(now);
+        let hanging = overdue.count_anew(now);
         if hanging == 0 {
             return Ok(());
         }
@@ -322,101 +331,12 @@ impl Breaker {
         Err(self.refusal(now))
     }
 
-    /// Lets a share through that grows while the ramp lasts.
-    fn ramp(&self, word: u64, now: u64) -> Result<(), Refused> {
-        let since = now.saturating_sub(self.turn_at.load(Ordering::Acquire));
-        let share = since as f64 / nanos(self.policy.ramp).max(1) as f64;
-        if share >= 1.0 {
-            // If this fails, it changed to something else meanwhile, which the next call sees.
-            let closed = state::word(generation(word), CLOSED);
-            let _ = self.state.compare_exchange(word, closed, Ordering::AcqRel, Ordering::Acquire);
-            return Ok(());
-        }
-        let step = whole(share.max(FIRST_SHARE) * f64::from(u32::MAX));
-        let before = self.admitted.fetch_add(step, Ordering::AcqRel);
-        if before >> 32 == before.wrapping_add(step) >> 32 {
-            return Err(Refused { state: BreakerState::Closed, retry_after: None });
-        }
-        Ok(())
-    }
-
-    fn trip(&self, word: u64, reason: OpenReason, now: u64) {
-        let mut recovery = self.lock();
-        // Somebody else may have been faster.
-        if generation(self.state.load(Ordering::Acquire)) == generation(word) {
-            self.open(&mut recovery, reason, now);
-        }
-    }
-
-    fn open(&self, recovery: &mut Recovery, reason: OpenReason, now: u64) {
-        let until = recovery.open(Duration::from_nanos(now), &self.policy, self.seed);
-        self.turn_at.store(nanos(until), Ordering::Release);
-        self.turn(OPEN, Some(reason), now);
-    }
-
-    /// Lets a probe through, and tells the generation that it belongs to: read under the lock,
-    /// because another probe may fail before this one's caller has its ticket.
-    fn admit_probe(&self, now: u64) -> Result<u64, Refused> {
-        let mut recovery = self.lock();
-        let word = self.state.load(Ordering::Acquire);
-        match kind(word) {
-            OPEN if now >= self.turn_at.load(Ordering::Acquire) => {
-                recovery.half_open();
-                self.turn(HALF_OPEN, None, now);
-            }
-            HALF_OPEN => {}
-            _ => return Err(self.refusal(now)),
-        }
-        if recovery.begin_probe(&self.policy) {
-            Ok(generation(self.state.load(Ordering::Acquire)))
-        } else {
-            Err(self.refusal(now))
-        }
-    }
-
-    fn end_probe(&self, ticket: Ticket, failed: bool, now: u64) {
-        let mut recovery = self.lock();
-        if generation(self.state.load(Ordering::Acquire)) != ticket.generation {
-            let late = if failed { &self.late_failures } else { &self.late_successes };
-            late.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        recovery.end_probe();
-        if failed {
-            self.open(&mut recovery, OpenReason::ProbeFailed, now);
-        } else if recovery.succeed(&self.policy) {
-            recovery.close(Duration::from_nanos(now));
-            self.turn_at.store(now, Ordering::Release);
-            self.admitted.store(u64::from(u32::MAX), Ordering::Release);
-            self.turn(if self.policy.ramp.is_zero() { CLOSED } else { RAMPING }, None, now);
-        }
-    }
-
-    /// Changes the state; the caller holds the lock.
-    fn turn(&self, to: u64, reason: Option<OpenReason>, now: u64) {
-        let word = self.state.load(Ordering::Acquire);
-        let next = state::word(generation(word) + 1, to);
-        self.failures_in_a_row.store(0, Ordering::Release);
-        self.state.store(next, Ordering::Release);
-        let (from, to) = (state_of(word), state_of(next));
-        if let Some(on_change) = &self.on_change
-            && from != to
-        {
-            on_change(BreakerChange { from, to, reason, at: Duration::from_nanos(now) });
-        }
-    }
-
-    fn refusal(&self, now: u64) -> Refused {
-        let state = self.state();
-        let left = self.turn_at.load(Ordering::Acquire).saturating_sub(now);
-        let open = state == BreakerState::Open;
-        Refused { state, retry_after: open.then(|| Duration::from_nanos(left)) }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Recovery> {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+#[cfg(all(test, fogcore_loom))]
+mod loom;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! Calls that are in flight for longer than they should be, without a list of them.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::steps::Steps;
+use crate::failover::atomics::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, nanos, pair};
 
 /// A call counts as overdue up to an eighth of its time late.
@@ -13,24 +14,28 @@ const BUCKETS: usize = 16;
 /// Counts calls in flight by the step in which they began.
 #[derive(Debug)]
 pub(super) struct Overdue {
-    /// Nanoseconds per step.
-    step: u64,
+    steps: Steps,
     /// `step << 32 | calls in flight that began in it`
     began: [AtomicU64; BUCKETS],
     /// Calls that began before all of these steps.
     older: AtomicI64,
+    /// The latest step in which none was found to be overdue.
+    clear_in: AtomicU32,
 }
 
 impl Overdue {
     pub(super) fn new(after: Duration) -> Self {
-        let step = nanos(after) / STEPS;
-        let began = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { step: step.max(1), began, older: AtomicI64::new(0) }
+        Self {
+            steps: Steps::new(nanos(after) / STEPS),
+            began: std::array::from_fn(|_| AtomicU64::new(0)),
+            older: AtomicI64::new(0),
+            clear_in: AtomicU32::new(0),
+        }
     }
 
     fn step(&self, at: u64) -> u32 {
         // Steps wrap around; only the distance of two of them matters.
-        low(at / self.step + 1)
+        low(self.steps.in_time(at).wrapping_add(1))
     }
 
     /// A call begins.
@@ -71,6 +76,20 @@ impl Overdue {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// The same as [`Self::count`], cheaper for who asks often: calls become overdue when a step
+    /// begins, so if there was none in this step, there is none.
+    pub(super) fn count_anew(&self, now: u64) -> u32 {
+        let step = self.step(now);
+        if self.clear_in.load(Ordering::Relaxed) == step {
+            return 0;
+        }
+        let overdue = self.count(now);
+        if overdue == 0 {
+            self.clear_in.store(step, Ordering::Relaxed);
+        }
+        overdue
     }
 
     /// How many calls are in flight for longer than they should be.

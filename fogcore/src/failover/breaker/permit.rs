@@ -15,17 +15,20 @@ pub struct BreakerPermit<'b> {
 }
 
 impl<'b> BreakerPermit<'b> {
+    #[inline]
     pub(super) const fn new(breaker: &'b Breaker, ticket: Ticket) -> Self {
         Self { breaker, ticket, ended: false }
     }
 
     /// The call succeeded, at `now`.
+    #[inline]
     pub fn success(mut self, now: Duration) {
         self.ended = true;
         self.breaker.succeed(self.ticket, nanos(now));
     }
 
     /// The call failed, at `now`.
+    #[inline]
     pub fn failure(mut self, now: Duration) {
         self.ended = true;
         self.breaker.fail(self.ticket, nanos(now));
@@ -33,6 +36,7 @@ impl<'b> BreakerPermit<'b> {
 }
 
 impl Drop for BreakerPermit<'_> {
+    #[inline]
     fn drop(&mut self) {
         if !self.ended {
             self.breaker.cancel(self.ticket);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::OpenReason;
+use super::window::Counts;
 use crate::error::{Error, Result};
 
 /// Which calls the rates are taken over.
@@ -133,5 +135,27 @@ impl BreakerPolicy {
             Some((field, _)) => Err(Error::invalid(field, "must be at least 1")),
             None => Ok(()),
         }
+    }
+
+    /// Why it should open, if it should.
+    pub(super) fn judge(&self, counts: Counts, in_a_row: u32) -> Option<OpenReason> {
+        if counts.failures == 0 && counts.slow == 0 && in_a_row == 0 {
+            return None;
+        }
+        if self.consecutive_failures.is_some_and(|most| in_a_row >= most) {
+            return Some(OpenReason::ConsecutiveFailures);
+        }
+        if counts.calls < self.min_calls {
+            return None;
+        }
+        let share = |bad: u32| f64::from(bad) / f64::from(counts.calls);
+        if self
+            .failure_rate
+            .is_some_and(|rate| counts.failures > 0 && share(counts.failures) >= rate)
+        {
+            return Some(OpenReason::FailureRate);
+        }
+        let slow = counts.slow > 0 && share(counts.slow) >= self.slow_rate;
+        slow.then_some(OpenReason::SlowRate)
     }
 }

@@ -34,6 +34,15 @@ impl Recovery {
         now.saturating_add(wait.unwrap_or(policy.open_at_most))
     }
 
+    /// Probes in flight, and successes in a row.
+    pub(super) const fn probes(&self) -> (u32, u32) {
+        (self.probes_in_flight, self.successes)
+    }
+
+    pub(super) const fn set_probes(&mut self, in_flight: u32, successes: u32) {
+        (self.probes_in_flight, self.successes) = (in_flight, successes);
+    }
+
     pub(super) const fn half_open(&mut self) {
         (self.probes_in_flight, self.successes) = (0, 0);
     }

@@ -9,10 +9,12 @@ pub(super) const HALF_OPEN: u64 = 3;
 pub(super) const FORCED_OPEN: u64 = 4;
 pub(super) const FORCED_CLOSED: u64 = 5;
 
+#[inline]
 pub(super) const fn kind(word: u64) -> u64 {
     word & 7
 }
 
+#[inline]
 pub(super) const fn generation(word: u64) -> u64 {
     word >> 3
 }
@@ -27,6 +29,7 @@ pub(super) const fn state_of(word: u64) -> BreakerState {
     }
 }
 
+#[inline]
 pub(super) const fn word(generation: u64, kind: u64) -> u64 {
     generation << 3 | kind
 }

@@ -1,10 +1,11 @@
 //! The calls of the latest so much time, without a lock: sixteen buckets, whatever the traffic.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::failover::atomics::{AtomicU64, Ordering};
 use crate::failover::words::{high, low, nanos, pair, round};
 
+use super::steps::Steps;
 use super::window::{Counts, Outcome};
 
 /// In how many steps calls leave the window.
@@ -12,8 +13,8 @@ const BUCKETS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct TimeWindow {
-    /// Nanoseconds per bucket.
-    step: u64,
+    /// One per bucket.
+    steps: Steps,
     calls: [Counter; BUCKETS],
     failures: [Counter; BUCKETS],
     slow: [Counter; BUCKETS],
@@ -57,9 +58,8 @@ fn counters() -> [Counter; BUCKETS] {
 
 impl TimeWindow {
     pub(super) fn new(span: Duration) -> Self {
-        let step = nanos(span) / BUCKETS as u64;
         Self {
-            step: step.max(1),
+            steps: Steps::new(nanos(span) / BUCKETS as u64),
             calls: counters(),
             failures: counters(),
             slow: counters(),
@@ -70,7 +70,7 @@ impl TimeWindow {
     /// The step at `now`. Each generation begins so far ahead that all earlier calls have left.
     fn step(&self, generation: u64, now: u64) -> u64 {
         // Never below BUCKETS, so that a counter that was never used belongs to no window.
-        (now / self.step).wrapping_add((generation + 2).wrapping_mul(BUCKETS as u64))
+        self.steps.in_time(now).wrapping_add((generation + 2).wrapping_mul(BUCKETS as u64))
     }
 
     pub(super) fn record(&self, generation: u64, outcome: Outcome, now: u64) -> Counts {

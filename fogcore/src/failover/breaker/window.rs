@@ -59,6 +59,15 @@ impl Window {
         }
     }
 
+    /// Whether one more success would change nothing: all calls that it holds are, and it is full.
+    #[inline]
+    pub(super) fn is_full_of_good(&self, generation: u64) -> bool {
+        match self {
+            Self::Count(window) => window.is_full_of_good(quarter(generation)),
+            Self::Time(_) => false,
+        }
+    }
+
     /// Takes in a call that ended at `now`, and tells what the window holds then. What it tells
     /// without any bad call may leave out good ones: no rate depends on them.
     pub(super) fn record(&self, generation: u64, outcome: Outcome, now: u64) -> Counts {

@@ -1,0 +1,219 @@
+//! What changes while nodes stay: flags, timers, and the lists that follow from them.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+
+use super::{Member, Place, Table, Writer};
+use crate::balancer::pool::Health;
+use crate::balancer::slot::{AWAY, BREAKERS, EJECTED, RESTING, SLOW_START, Slot, breaker_bit};
+use crate::balancer::view::takes;
+use crate::failover::words::nanos;
+use crate::failover::{BreakerState, Observed};
+use crate::id::NodeId;
+
+impl Table {
+    /// Changes a node's flags and what depends on them.
+    pub(in crate::balancer) fn update<T>(
+        &self,
+        node: &NodeId,
+        now: u64,
+        change: impl FnOnce(&Slot, &mut Member) -> T,
+    ) -> Option<T> {
+        let mut writer = self.lock();
+        self.update_number(&mut writer, self.number(node)?, now, change)
+    }
+
+    pub(in crate::balancer) fn update_number<T>(
+        &self,
+        writer: &mut Writer,
+        number: u32,
+        now: u64,
+        change: impl FnOnce(&Slot, &mut Member) -> T,
+    ) -> Option<T> {
+        let slot = self.slot(number)?;
+        let member = writer.members.get_mut(number as usize)?.as_mut()?;
+        let answer = change(slot, member);
+        self.refresh(writer, number, now);
+        Some(answer)
+    }
+
+    /// Runs what is due, unless somebody else does.
+    #[inline]
+    pub(in crate::balancer) fn tend(&self, now: u64) {
+        if now >= self.next_timer.load(Ordering::Relaxed) {
+            self.run_timers(now);
+        }
+    }
+
+    #[cold]
+    fn run_timers(&self, now: u64) {
+        let Ok(mut writer) = self.writer.try_lock() else { return };
+        while let Some(Reverse((at, number))) = writer.timers.peek().copied()
+            && at <= now
+        {
+            writer.timers.pop();
+            self.refresh(&mut writer, number, now);
+        }
+        let next = writer.timers.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
+        self.next_timer.store(next, Ordering::Relaxed);
+    }
+
+    /// Brings a node's flags and lists up to date with the time and its breakers, and sets its
+    /// next timer.
+    pub(in crate::balancer) fn refresh(&self, writer: &mut Writer, number: u32, now: u64) {
+        let Some(slot) = self.slot(number) else { return };
+        let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
+        let mut flags = slot.flags();
+        let mut next = u64::MAX;
+        let mut timed = |flag: u32, until: &mut Option<u64>| {
+            flags &= !flag;
+            match *until {
+                Some(at) if at > now => {
+                    flags |= flag;
+                    next = next.min(at);
+                }
+                _ => *until = None,
+            }
+        };
+        timed(RESTING, &mut member.rests_until);
+        timed(EJECTED, &mut member.ejected_until);
+        for class in 0..self.settings.classes {
+            let breaker = slot.breaker(class);
+            let forced = breaker.state() == BreakerState::ForcedOpen;
+            let until = if forced { Some(u64::MAX) } else { breaker.open_until() };
+            let open = until.filter(|until| *until > now);
+            flags &= !breaker_bit(class);
+            if let Some(until) = open {
+                flags |= breaker_bit(class);
+                next = next.min(until);
+            }
+        }
+        let slow_start = nanos(self.settings.slow_start);
+        // Who is back starts slowly. A breaker that closes sees to that itself.
+        let is_in = takes(flags & !BREAKERS, 0, false);
+        if !std::mem::replace(&mut member.was_in, is_in) && is_in && slow_start > 0 {
+            slot.start_slowly(now);
+            member.slow_until = Some(now.saturating_add(slow_start));
+        }
+        flags &= !SLOW_START;
+        match member.slow_until {
+            Some(at) if at > now => {
+                flags |= SLOW_START;
+                next = next.min(at);
+            }
+            _ => member.slow_until = None,
+        }
+        slot.status.store(flags, Ordering::Release);
+        self.relist(writer, number, flags);
+        if next < u64::MAX {
+            writer.timers.push(Reverse((next, number)));
+            self.next_timer.fetch_min(next, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts a node into the lists where its flags belong.
+    fn relist(&self, writer: &mut Writer, number: u32, flags: u32) {
+        let Some(Some(member)) = writer.members.get(number as usize) else { return };
+        let weight = member.endpoint.weight;
+        for index in 0..member.places.len() {
+            let Some(Some(member)) = writer.members.get(number as usize) else { return };
+            let Place { pool: pool_number, class, listed } = member.places[index];
+            let health = if takes(flags, class, false) {
+                Some(Health::Ready)
+            } else if takes(flags, class, true) {
+                Some(Health::Unwell)
+            } else {
+                None
+            };
+            if listed.map(|(health, _)| health) == health {
+                continue;
+            }
+            let Some(pool) = self.pool(pool_number) else { continue };
+            if let Some((from, at)) = listed {
+                let moved = pool.remove(at, weight, from);
+                moved.into_iter().for_each(|moved| note_move(writer, moved, pool_number, at));
+            }
+            let listed = health.map(|health| (health, pool.add(number, weight, health)));
+            if let Some(Some(member)) = writer.members.get_mut(number as usize) {
+                member.places[index].listed = listed;
+            }
+        }
+    }
+
+    /// Takes a node out of all lists.
+    pub(super) fn unlist(&self, writer: &mut Writer, number: u32) {
+        self.relist(writer, number, 0);
+    }
+
+    /// Starts a timer for a breaker that has opened.
+    pub(in crate::balancer) fn breaker_opened(&self, number: u32, now: u64) {
+        let mut writer = self.lock();
+        self.refresh(&mut writer, number, now);
+    }
+
+    /// A node rests until then, or longer if it does so already.
+    pub(in crate::balancer) fn rest(&self, number: u32, now: u64, until: u64) {
+        self.update_number(&mut self.lock(), number, now, |_, member| {
+            member.rests_until = member.rests_until.max(Some(until));
+        });
+    }
+
+    /// A node turned out to be away.
+    pub(in crate::balancer) fn away(&self, number: u32, now: u64) {
+        self.update_number(&mut self.lock(), number, now, |slot, _| {
+            slot.status.fetch_or(AWAY, Ordering::AcqRel);
+        });
+    }
+
+    /// What was seen of a node since this was last asked.
+    pub(in crate::balancer) fn observed(&self, writer: &mut Writer, number: u32) -> Observed {
+        let Some(slot) = self.slot(number) else { return Observed::default() };
+        let Some(Some(member)) = writer.members.get_mut(number as usize) else {
+            return Observed::default();
+        };
+        let (completed, failed) = (slot.completed(), slot.failed());
+        let (completed_before, failed_before) = member.compared;
+        member.compared = (completed, failed);
+        Observed {
+            calls: completed.wrapping_sub(completed_before),
+            failures: failed.wrapping_sub(failed_before),
+            latency: slot.latest_latency(),
+        }
+    }
+
+    pub(in crate::balancer) fn is_ejected(&self, number: u32) -> bool {
+        self.slot(number).is_some_and(|slot| slot.flags() & EJECTED != 0)
+    }
+
+    /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
+    pub(in crate::balancer) fn next_back(&self, pool: u32, class: u8) -> Option<u64> {
+        let writer = self.lock();
+        let members = (0_u32..).zip(&writer.members);
+        members
+            .filter_map(|(number, member)| {
+                let (slot, member) = (self.slot(number)?, member.as_ref()?);
+                member.places.iter().find(|place| place.pool == pool)?;
+                let timed = RESTING | EJECTED | breaker_bit(class);
+                // With what ends by itself gone, would it take requests? And does it not yet?
+                let flags = slot.flags();
+                if !takes(flags & !timed, class, false) || takes(flags, class, false) {
+                    return None;
+                }
+                let breaker = slot.breaker(class);
+                let shut = flags & breaker_bit(class) != 0;
+                let open_until = if shut { Some(breaker.open_until()?) } else { None };
+                [member.rests_until, member.ejected_until, open_until].into_iter().max()?
+            })
+            .min()
+    }
+}
+
+/// The node that came into the place of another one.
+fn note_move(writer: &mut Writer, moved: u32, pool: u32, to: u32) {
+    let Some(Some(member)) = writer.members.get_mut(moved as usize) else { return };
+    if let Some(place) = member.places.iter_mut().find(|place| place.pool == pool)
+        && let Some((_, at)) = &mut place.listed
+    {
+        *at = to;
+    }
+}

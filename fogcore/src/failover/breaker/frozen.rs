@@ -1,0 +1,41 @@
+//! What a snapshot keeps of a breaker.
+
+use serde::{Deserialize, Serialize};
+
+use super::Breaker;
+use super::state::{FORCED_CLOSED, kind};
+use std::sync::atomic::Ordering;
+
+/// What decides whether a breaker lets a call through, for a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FrozenBreaker {
+    kind: u64,
+    turn_at: u64,
+    admitted: u64,
+    probes_in_flight: u32,
+    successes: u32,
+}
+
+impl Breaker {
+    /// What decides whether it lets a call through now; how its window stands is not in it.
+    pub(crate) fn freeze(&self) -> FrozenBreaker {
+        let recovery = self.lock();
+        let (probes_in_flight, successes) = recovery.probes();
+        FrozenBreaker {
+            kind: kind(self.state.load(Ordering::Acquire)),
+            turn_at: self.turn_at.load(Ordering::Acquire),
+            admitted: self.admitted.load(Ordering::Acquire),
+            probes_in_flight,
+            successes,
+        }
+    }
+
+    /// Makes a breaker that was just reset what another one was.
+    pub(crate) fn thaw(&self, frozen: FrozenBreaker) {
+        let mut recovery = self.lock();
+        recovery.set_probes(frozen.probes_in_flight, frozen.successes);
+        self.turn(frozen.kind.min(FORCED_CLOSED), None, 0);
+        self.turn_at.store(frozen.turn_at, Ordering::Release);
+        self.admitted.store(frozen.admitted, Ordering::Release);
+    }
+}
