@@ -662,7 +662,7 @@ fn a_node_that_has_too_much_rests_for_as_long_as_it_says() {
             assert_eq!(names(&mut world, 100), set(["n0", "n2"]), "{kind:?}");
             world.wait(ms(1));
             assert!(world.look_at("n1").is_some(), "{kind:?}");
-            assert_eq!(names(&mut world, 600), set(["n0", "n1", "n2"]), "{kind:?}");
+            assert_eq!(names(&mut world, 6_000), set(["n0", "n1", "n2"]), "{kind:?}");
         }
     });
 }
