@@ -614,6 +614,20 @@ fn when_the_hedge_fails_and_the_first_hangs_a_third_is_asked() {
 }
 
 #[test]
+fn a_third_that_was_to_be_asked_is_not_waited_for_beyond_the_deadline() {
+    let retry =
+        RetryPolicy { per_try_timeout: Some(ms(15)), backoff_first: ms(10), ..eager().retry };
+    for seed in 0..20 {
+        let policy = CallPolicy { retry, ..hedging(1) };
+        let world = World::with(5, policy, patient(), seed).warmed();
+        let script = [Hangs, Fails(1, ERROR), Hangs];
+        let error = world.call(Repeat::Anytime, Some(ms(20)), &script).unwrap_err();
+        assert_eq!(error.kind, CallErrorKind::DeadlineExceeded);
+        assert!(error.report.took <= ms(20), "{error}");
+    }
+}
+
+#[test]
 fn a_request_at_fault_ends_its_hedges_too() {
     let world = World::new(5, hedging(2)).warmed();
     let script = [Hangs, Fails(1, FailureKind::Rejected), Answers(1)];
@@ -633,25 +647,20 @@ fn who_hangs_is_blamed_at_the_deadline_and_their_hedges_are_not() {
     assert_eq!((error.kind, error.report.took), (CallErrorKind::DeadlineExceeded, ms(40)));
 }
 
-/// One call in eight takes 20 to 200 ms, the others 10 ms. Were those that are overtaken forgotten,
+/// One call in six takes 20 to 200 ms, the others 10 ms. Were those that are overtaken forgotten,
 /// the delay would come down to 10 ms.
 #[test]
 fn the_delay_does_not_shrink_by_what_hedges_cut_off() {
-    let hedge = HedgePolicy {
-        percentile: 0.9,
-        min_samples: 100,
-        half_life: 1_000,
-        ..HedgePolicy::default()
-    };
+    let hedge = HedgePolicy { percentile: 0.9, min_samples: 100, ..HedgePolicy::default() };
     let world = World::new(9, CallPolicy { hedge: Some(hedge), ..eager() });
     let mut hedged = 0;
     for number in 0..2_000 {
-        let first = if number % 8 == 0 { 20 + number / 8 * 37 % 180 } else { 10 };
+        let first = if number % 6 == 0 { 20 + number / 6 * 37 % 180 } else { 10 };
         let answer = world.call(Repeat::Anytime, None, &[Answers(first), Answers(10)]).unwrap();
         hedged += answer.report.attempts.len() - 1;
     }
     let delay = world.caller.hedge_delay().unwrap();
-    assert!(hedged > 100 && delay > ms(25), "{delay:?} after {hedged} hedges");
+    assert!(hedged > 100 && delay > ms(40), "{delay:?} after {hedged} hedges");
 }
 
 // Copies.

@@ -162,8 +162,7 @@ impl<'c> Course<'c> {
         let after = after.filter(|_| self.tries < self.retry.attempts).ok_or(over)?;
         // All that wait for the same node must not come back at the same moment.
         let wait = after.saturating_add(self.retry.backoff(self.tries, dice));
-        let in_time = self.deadline.is_none_or(|deadline| wait < deadline.left(now));
-        if !in_time || !self.budget.spend(now) {
+        if !self.is_in_time(wait, now) || !self.budget.spend(now) {
             return Err(over);
         }
         self.due = Some(Due { at: now.saturating_add(wait), kind });
@@ -190,6 +189,7 @@ impl<'c> Course<'c> {
             // Whoever else works on it may be the retry. But if that one hangs, and no hedge is to
             // come any more, somebody else is asked after a while.
             if let (None, Some(delay), Repeat::Anytime) = (self.due, delay, self.repeat)
+                && self.is_in_time(delay, now)
                 && let Ok(wait) = self.retry_wait(kind, sent, dice, now)
             {
                 let at = now.saturating_add(wait.max(delay));
@@ -198,8 +198,10 @@ impl<'c> Course<'c> {
             return Ok(());
         }
         let at = match self.due {
+            // Decided, and paid for, while somebody else worked on it.
             Some(Due { at, kind: AttemptKind::Retry }) => {
-                at.min(now.saturating_add(self.retry.backoff(self.tries, dice)))
+                let wait = self.retry.wait_before_next(self.tries, kind, dice, self.deadline, now);
+                at.min(now.saturating_add(wait.ok_or(CallErrorKind::DeadlineExceeded)?))
             }
             _ => now.saturating_add(self.retry_wait(kind, sent, dice, now)?),
         };
@@ -227,6 +229,10 @@ impl<'c> Course<'c> {
         let wait = self.retry.wait_before_next(self.tries, kind, dice, self.deadline, now);
         let wait = wait.ok_or(CallErrorKind::DeadlineExceeded)?;
         if self.budget.spend(now) { Ok(wait) } else { Err(CallErrorKind::BudgetExhausted) }
+    }
+
+    fn is_in_time(&self, wait: Duration, now: Duration) -> bool {
+        self.deadline.is_none_or(|deadline| wait < deadline.left(now))
     }
 
     fn is_late(&self, now: Duration) -> bool {
