@@ -45,8 +45,8 @@ fn endpoint(number: u32) -> Endpoint {
     }
 }
 
-/// A balancer whose nodes have long started, told of their load, and answered some calls each.
-fn balancer(strategy: StrategyKind, nodes: u32) -> (Balancer, Duration) {
+/// A balancer whose nodes have just joined, and were told of their load.
+fn joined(strategy: StrategyKind, nodes: u32) -> Balancer {
     let balancer = Balancer::new(BalancerPolicy::default(), strategy).unwrap();
     for number in 0..nodes {
         balancer.join(endpoint(number), Duration::ZERO).unwrap();
@@ -59,10 +59,17 @@ fn balancer(strategy: StrategyKind, nodes: u32) -> (Balancer, Duration) {
         let id = format!("node-{number}").parse().unwrap();
         balancer.report(&id, &load, Duration::from_secs(60)).unwrap();
     }
+    balancer
+}
+
+/// A balancer whose nodes have long started, told of their load, and answered about 150 calls each,
+/// so that their breakers' windows are full.
+fn balancer(strategy: StrategyKind, nodes: u32) -> (Balancer, Duration) {
+    let balancer = joined(strategy, nodes);
     let now = Duration::from_secs(60);
     balancer.maintain(now);
     let mut dice = Dice::seeded(9);
-    for pick in 0..u64::from(nodes) * 4 {
+    for pick in 0..u64::from(nodes) * 150 {
         one(&balancer, &mut dice, now, pick);
     }
     (balancer, now)
@@ -201,7 +208,7 @@ fn floors(criterion: &mut Criterion) {
     for (strategy, name) in
         [(StrategyKind::Random, "random"), (StrategyKind::ConsistentHash, "consistent_hash")]
     {
-        let (balancer, _) = balancer(strategy, 100_000);
+        let balancer = joined(strategy, 100_000);
         let per_node = balancer.bytes() as f64 / 100_000.0;
         println!("figure balancer.memory.{name}.100000 {per_node:.0} bytes/node");
     }

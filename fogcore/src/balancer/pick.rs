@@ -244,7 +244,7 @@ impl Balancer {
     pub(super) fn succeeded(&self, held: Held, latency: u64) {
         let Some(slot) = self.give_back(held) else { return };
         let now = held.began.saturating_add(latency);
-        slot.succeed(latency, now, self.table.settings.latency_memory);
+        slot.succeed(latency, now, self.table.settings.latency_fading);
         if let Some(ticket) = held.ticket() {
             slot.admitted_well(held.class(), ticket, now);
         }
@@ -255,7 +255,7 @@ impl Balancer {
         let now = held.began.saturating_add(latency);
         if kind.counts_against_node() {
             let counted = latency.max(nanos(self.policy.failure_latency));
-            slot.fail(counted, now, self.table.settings.latency_memory);
+            slot.fail(counted, now, self.table.settings.latency_fading);
             if let Some(ticket) = held.ticket() {
                 slot.admitted_badly(held.class(), ticket, now);
                 let known = slot.flags() & breaker_bit(held.class()) != 0;

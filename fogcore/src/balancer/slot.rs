@@ -52,7 +52,8 @@ pub(super) const fn breaker_bit(class: u8) -> u32 {
 
 /// The place of one node.
 #[derive(Debug)]
-#[repr(C, align(64))]
+// Two lines: the one beside what a pick needs is fetched with it.
+#[repr(C, align(128))]
 pub(super) struct Slot {
     /// The flags above.
     pub(super) status: AtomicU32,
@@ -320,9 +321,9 @@ impl Slot {
 
     /// A request ended well.
     #[inline]
-    pub(super) fn succeed(&self, latency: u64, now: u64, tau: f64) {
+    pub(super) fn succeed(&self, latency: u64, now: u64, fading: f64) {
         self.complete();
-        self.observe_latency(latency, now, tau);
+        self.observe_latency(latency, now, fading);
         let success = self.success();
         if success < 1.0 {
             // The last step is taken whole: the share of a node that is well is exactly one.
@@ -335,10 +336,10 @@ impl Slot {
 
     /// A request failed: it counts as a slow one, because a node that refuses at once would
     /// otherwise look like the fastest.
-    pub(super) fn fail(&self, latency: u64, now: u64, tau: f64) {
+    pub(super) fn fail(&self, latency: u64, now: u64, fading: f64) {
         self.complete();
         self.failures.fetch_add(1, Ordering::Relaxed);
-        self.observe_latency(latency, now, tau);
+        self.observe_latency(latency, now, fading);
         self.success.store((self.success() * (1.0 - SUCCESS_STEP)).to_bits(), Ordering::Relaxed);
         self.share_again();
     }
@@ -356,17 +357,16 @@ impl Slot {
         self.share.store(low(whole(f64::from(share))), Ordering::Relaxed);
     }
 
-    /// Peak EWMA: a slower call counts at once, faster ones bring it down over `tau` nanoseconds.
+    /// Peak EWMA: a slower call counts at once, faster ones bring it down, by `fading` per nanosecond.
     /// (Finagle's `PeakEwma`.)
     #[inline]
-    fn observe_latency(&self, latency: u64, now: u64, tau: f64) {
+    fn observe_latency(&self, latency: u64, now: u64, fading: f64) {
         let latency = latency as f64;
         let before = f64::from_bits(self.latency.load(Ordering::Relaxed));
         let after = if latency >= before {
             latency
         } else {
-            let age = now.saturating_sub(self.latency_at.load(Ordering::Relaxed)) as f64;
-            let kept = (-age / tau).exp();
+            let kept = self.kept_of_latency(now, fading);
             before * kept + latency * (1.0 - kept)
         };
         // Never zero, which means unknown.
@@ -377,13 +377,20 @@ impl Slot {
     /// The peak EWMA of its latency in nanoseconds, faded by the time without news; none if it
     /// never answered.
     #[inline]
-    pub(super) fn latency(&self, now: u64, tau: f64) -> Option<f64> {
+    pub(super) fn latency(&self, now: u64, fading: f64) -> Option<f64> {
         let latency = f64::from_bits(self.latency.load(Ordering::Relaxed));
         if latency == 0.0 {
             return None;
         }
-        let age = now.saturating_sub(self.latency_at.load(Ordering::Relaxed)) as f64;
-        Some(latency * (-age / tau).exp())
+        Some(latency * self.kept_of_latency(now, fading))
+    }
+
+    /// What is left of the latency by its age, 0–1: `e^(-age * fading)`.
+    #[inline]
+    fn kept_of_latency(&self, now: u64, fading: f64) -> f64 {
+        let age = now.saturating_sub(self.latency_at.load(Ordering::Relaxed)) as f64 * fading;
+        // Busy nodes were heard of just now: there three terms are exact to eight digits.
+        if age < 1.0 / 256.0 { 1.0 - age + age * age / 2.0 } else { (-age).exp() }
     }
 
     /// The latency as it was when it was last changed; none if it never answered.

@@ -152,7 +152,9 @@ impl<'t> View<'t> {
     }
 
     fn has_room(&self, candidate: Candidate<'_>, bound: f64) -> bool {
-        !bound.is_finite() || f64::from(self.in_flight(candidate)) < self.bound(candidate, bound)
+        let in_flight = self.in_flight(candidate);
+        // Everybody may have one, which saves adding up all that are in flight.
+        in_flight == 0 || bound.is_infinite() || f64::from(in_flight) < self.bound(candidate, bound)
     }
 
     /// The most requests that a node may have in flight: `bound` times its share of all of them
@@ -173,7 +175,7 @@ impl<'t> View<'t> {
     /// Whether a key stays with its node: a node with less than a full share gives some away,
     /// always the same ones.
     fn is_its_key(&self, candidate: Candidate<'_>, key: Key) -> bool {
-        let share = self.share(candidate);
+        let share = self.share(candidate) * self.table.settings.ring_share(self.weight(candidate));
         share >= 1.0 || f64::from(scatter(low(key.0) ^ candidate.number)) < share * 4_294_967_296.0
     }
 
@@ -260,8 +262,8 @@ impl<'t> View<'t> {
     /// The peak EWMA of its latency, in seconds; none if it never answered.
     #[must_use]
     pub fn latency(&self, candidate: Candidate<'_>) -> Option<f64> {
-        let nanos = candidate.slot.latency(self.now, self.table.settings.latency_memory)?;
-        Some(nanos / 1e9)
+        let nanos = candidate.slot.latency(self.now, self.table.settings.latency_fading)?;
+        Some(nanos * 1e-9)
     }
 
     /// The share of its latest calls that succeeded, 0–1.

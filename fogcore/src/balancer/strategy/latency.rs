@@ -3,7 +3,7 @@
 use super::{Candidate, Draw, Request, Strategy, Term, View};
 
 /// Of some nodes drawn by weight, the one that is likely to answer first: the peak EWMA of its
-/// latency, times the requests that it has and the new one, for its weight. (Finagle's P2C with
+/// latency, times the requests that it has, for its weight, and the new one. (Finagle's P2C with
 /// peak EWMA.)
 #[derive(Clone, Copy, Debug)]
 pub struct LatencyBased {
@@ -17,6 +17,8 @@ impl Default for LatencyBased {
     }
 }
 
+const USUAL_WEIGHT: f32 = 100.0;
+
 /// What a node counts as that has requests but has never answered, in seconds.
 const UNANSWERED: f32 = 1.0;
 
@@ -29,7 +31,11 @@ fn cost(view: &View<'_>, node: Candidate<'_>) -> f32 {
         None if in_flight == 0 => return 0.0,
         None => UNANSWERED,
     };
-    latency * (in_flight + 1) as f32 / view.weight(node) as f32
+    // Idle nodes are drawn by weight already: only their load is divided by it.
+    if in_flight == 0 {
+        return latency;
+    }
+    latency * (1.0 + in_flight as f32 * USUAL_WEIGHT / view.weight(node) as f32)
 }
 
 impl Strategy for LatencyBased {

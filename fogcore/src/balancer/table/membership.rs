@@ -207,7 +207,7 @@ impl Table {
         number: u32,
         change: impl Fn(&Ring, &NodeId, u32, u32),
     ) {
-        let points = ring::points(endpoint.weight, self.settings.ring_points);
+        let (points, _) = ring::points(endpoint.weight, self.settings.ring_points);
         for place in places {
             if let Some(ring) = self.pool(place.pool).and_then(|pool| pool.ring.get()) {
                 change(ring, &endpoint.id, number, points);
@@ -239,7 +239,8 @@ impl Table {
                 let Some(Some(member)) = writer.members.get(number as usize) else { continue };
                 if member.places.iter().any(|place| place.pool == pool_number) {
                     let Endpoint { id, weight, .. } = &*member.endpoint;
-                    ring.add(id, number, ring::points(*weight, self.settings.ring_points));
+                    let (points, _) = ring::points(*weight, self.settings.ring_points);
+                    ring.add(id, number, points);
                 }
             }
             Box::new(ring)

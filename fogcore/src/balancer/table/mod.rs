@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::balancer::endpoint::Endpoint;
 use crate::balancer::policy::BalancerPolicy;
 use crate::balancer::pool::{Health, Pool};
+use crate::balancer::ring;
 use crate::balancer::slot::Slot;
 use crate::balancer::stable::{CAPACITY, Stable};
 use crate::balancer::stripes::Stripes;
@@ -32,8 +33,8 @@ const REST_OF_A_PLACE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::balancer) struct Settings {
     pub(in crate::balancer) classes: u8,
-    /// Nanoseconds.
-    pub(in crate::balancer) latency_memory: f64,
+    /// What a nanosecond takes from a latency, as a share of it.
+    pub(in crate::balancer) latency_fading: f64,
     slow_start: Duration,
     slow_start_from: f64,
     pub(in crate::balancer) breaker: Arc<BreakerPolicy>,
@@ -46,7 +47,7 @@ impl Settings {
     fn new(policy: &BalancerPolicy, with_ring: bool) -> Self {
         Self {
             classes: u8::try_from(policy.classes.len() + 1).unwrap_or(u8::MAX),
-            latency_memory: policy.latency_memory.as_secs_f64() * 1e9,
+            latency_fading: 1e-9 / policy.latency_memory.as_secs_f64(),
             slow_start: policy.slow_start,
             slow_start_from: policy.slow_start_from,
             breaker: Arc::new(policy.breaker),
@@ -54,6 +55,15 @@ impl Settings {
             subset_keys: policy.subset_keys.clone(),
             with_ring,
         }
+    }
+
+    /// How much a node takes of what its points on the ring stand for, 0–1.
+    #[inline]
+    pub(in crate::balancer) fn ring_share(&self, weight: u32) -> f64 {
+        if weight == 100 {
+            return 1.0;
+        }
+        ring::points(u16::try_from(weight).unwrap_or(u16::MAX), self.ring_points).1
     }
 
     /// The share of a node that has been starting slowly for so many milliseconds, 0–1.
