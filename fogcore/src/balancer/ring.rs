@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::stable::Stable;
-use crate::failover::words::{low, whole};
+use crate::failover::words::low;
 use crate::id::NodeId;
 
 /// Entries of one line.
@@ -32,12 +32,11 @@ const MOST_POINTS: u32 = 4_096;
 /// Bits of the smallest table's pieces.
 const FEWEST_BITS: u32 = 4;
 
-/// How many points a node of this weight has, and how much of what they stand for it takes, 0–1:
-/// points are whole, weights need not fit.
-pub(super) fn points(weight: u16, per_hundred: u16) -> (u32, f64) {
-    let exact = f64::from(weight) * f64::from(per_hundred) / 100.0;
-    let points = low(whole(exact.ceil())).clamp(1, MOST_POINTS);
-    (points, (exact / f64::from(points)).min(1.0))
+/// How many points a node of this weight has. A point more for a part of one would be too many, and
+/// to turn keys away instead would move those of others.
+pub(super) fn points(weight: u16, per_hundred: u16) -> u32 {
+    let points = u32::from(weight) * u32::from(per_hundred) / 100;
+    points.clamp(1, MOST_POINTS)
 }
 
 /// The ring.

@@ -175,7 +175,7 @@ impl<'t> View<'t> {
     /// Whether a key stays with its node: a node with less than a full share gives some away,
     /// always the same ones.
     fn is_its_key(&self, candidate: Candidate<'_>, key: Key) -> bool {
-        let share = self.share(candidate) * self.table.settings.ring_share(self.weight(candidate));
+        let share = self.share(candidate);
         share >= 1.0 || f64::from(scatter(low(key.0) ^ candidate.number)) < share * 4_294_967_296.0
     }
 

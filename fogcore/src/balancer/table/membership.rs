@@ -61,6 +61,7 @@ impl Table {
             ejected_until: None,
             ejected_times: 0,
             slow_until: None,
+            wakes_at: None,
             was_in: true,
             compared: (slot.completed(), slot.failed()),
         };
@@ -207,7 +208,7 @@ impl Table {
         number: u32,
         change: impl Fn(&Ring, &NodeId, u32, u32),
     ) {
-        let (points, _) = ring::points(endpoint.weight, self.settings.ring_points);
+        let points = ring::points(endpoint.weight, self.settings.ring_points);
         for place in places {
             if let Some(ring) = self.pool(place.pool).and_then(|pool| pool.ring.get()) {
                 change(ring, &endpoint.id, number, points);
@@ -239,7 +240,7 @@ impl Table {
                 let Some(Some(member)) = writer.members.get(number as usize) else { continue };
                 if member.places.iter().any(|place| place.pool == pool_number) {
                     let Endpoint { id, weight, .. } = &*member.endpoint;
-                    let (points, _) = ring::points(*weight, self.settings.ring_points);
+                    let points = ring::points(*weight, self.settings.ring_points);
                     ring.add(id, number, points);
                 }
             }

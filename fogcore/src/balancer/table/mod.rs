@@ -12,7 +12,6 @@ use std::time::Duration;
 use crate::balancer::endpoint::Endpoint;
 use crate::balancer::policy::BalancerPolicy;
 use crate::balancer::pool::{Health, Pool};
-use crate::balancer::ring;
 use crate::balancer::slot::Slot;
 use crate::balancer::stable::{CAPACITY, Stable};
 use crate::balancer::stripes::Stripes;
@@ -57,15 +56,6 @@ impl Settings {
         }
     }
 
-    /// How much a node takes of what its points on the ring stand for, 0–1.
-    #[inline]
-    pub(in crate::balancer) fn ring_share(&self, weight: u32) -> f64 {
-        if weight == 100 {
-            return 1.0;
-        }
-        ring::points(u16::try_from(weight).unwrap_or(u16::MAX), self.ring_points).1
-    }
-
     /// The share of a node that has been starting slowly for so many milliseconds, 0–1.
     pub(in crate::balancer) fn slow_share(&self, millis: u32) -> f64 {
         let done = f64::from(millis) / (self.slow_start.as_secs_f64() * 1e3).max(1.0);
@@ -101,6 +91,8 @@ pub(in crate::balancer) struct Member {
     pub(in crate::balancer) ejected_until: Option<u64>,
     pub(in crate::balancer) ejected_times: u32,
     slow_until: Option<u64>,
+    /// When its timer runs, if it has one.
+    wakes_at: Option<u64>,
     /// Whether it took requests, its breakers aside, when it was last looked at.
     was_in: bool,
     /// What had been completed and had failed at the last comparison.

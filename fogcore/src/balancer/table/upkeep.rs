@@ -52,6 +52,9 @@ impl Table {
             && at <= now
         {
             writer.timers.pop();
+            if let Some(Some(member)) = writer.members.get_mut(number as usize) {
+                member.wakes_at = member.wakes_at.filter(|wakes_at| *wakes_at > at);
+            }
             self.refresh(&mut writer, number, now);
         }
         let next = writer.timers.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
@@ -105,7 +108,10 @@ impl Table {
         }
         slot.status.store(flags, Ordering::Release);
         self.relist(writer, number, flags);
-        if next < u64::MAX {
+        let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
+        // One timer per node is enough: when it runs, it is set anew.
+        if next < member.wakes_at.unwrap_or(u64::MAX) {
+            member.wakes_at = Some(next);
             writer.timers.push(Reverse((next, number)));
             self.next_timer.fetch_min(next, Ordering::Relaxed);
         }

@@ -49,7 +49,7 @@ pub struct BreakerPolicy {
     /// How much of the open time may be added, 0–1, so that many breakers do not probe one node
     /// at the same moment. Default 0.1.
     pub open_jitter: f64,
-    /// After so long without opening, the next opening counts as the first one. Default 10 min.
+    /// After it was closed for so long, the next opening counts as the first one. Default 10 min.
     pub forgive_after: Duration,
     /// So many calls may be in flight while it is half open. Default 3.
     pub half_open_permits: u32,

@@ -17,8 +17,9 @@ pub(super) struct Recovery {
 impl Recovery {
     /// It opens: until when?
     pub(super) fn open(&mut self, now: Duration, policy: &BreakerPolicy, seed: u64) -> Duration {
-        // Since it last opened or closed: a long outage is no reason to forgive.
-        if now.saturating_sub(self.opened_at.max(self.closed_at)) >= policy.forgive_after {
+        // Only a time in which it was closed counts: a long outage is no reason to forgive.
+        let has_closed = self.closed_at >= self.opened_at;
+        if has_closed && now.saturating_sub(self.closed_at) >= policy.forgive_after {
             self.openings = 0;
         }
         let exponent = i32::try_from(self.openings).unwrap_or(i32::MAX);

@@ -140,7 +140,8 @@ struct Naive {
     state: BreakerState,
     reopens: Duration,
     opened: u32,
-    forgiven_at: Duration,
+    /// When it closed, if it has since it opened.
+    closed_at: Option<Duration>,
     successes: u32,
 }
 
@@ -157,7 +158,7 @@ impl Naive {
             if failed {
                 self.open(now, policy);
             } else if self.successes == policy.successes_to_close {
-                (self.state, self.forgiven_at) = (BreakerState::Closed, now);
+                (self.state, self.closed_at) = (BreakerState::Closed, Some(now));
                 self.calls.clear();
             }
             return true;
@@ -185,7 +186,8 @@ impl Naive {
     }
 
     fn open(&mut self, now: Duration, policy: &BreakerPolicy) {
-        if now - self.forgiven_at >= policy.forgive_after {
+        let closed_for = self.closed_at.take().map(|closed_at| now - closed_at);
+        if closed_for.is_some_and(|closed_for| closed_for >= policy.forgive_after) {
             self.opened = 0;
         }
         let wait = policy.open_for * 2_u32.pow(self.opened);
@@ -214,7 +216,7 @@ proptest! {
             state: BreakerState::Closed,
             reopens: Duration::ZERO,
             opened: 0,
-            forgiven_at: Duration::ZERO,
+            closed_at: None,
             successes: 0,
         };
         let mut now = Duration::ZERO;
