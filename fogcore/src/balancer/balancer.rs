@@ -107,7 +107,7 @@ impl Balancer {
         Ok(Scope { class: class.0, pool, near })
     }
 
-    /// The place ([`Permit::index`]) of the node that a key leads to in a scope, whether it takes
+    /// The place ([`Permit::index`](super::Permit::index)) of the node that a key leads to in a scope, whether it takes
     /// requests or not; none if there is none.
     #[must_use]
     pub fn owner(&self, key: Key, scope: Scope) -> Option<u32> {

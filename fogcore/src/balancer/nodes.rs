@@ -32,7 +32,7 @@ impl Balancer {
         self.table.leave(node, nanos(now))
     }
 
-    /// A node by its place, as [`Permit::index`] tells it.
+    /// A node by its place, as [`Permit::index`](super::Permit::index) tells it.
     #[must_use]
     pub fn endpoint(&self, index: u32) -> Option<Arc<Endpoint>> {
         self.table.slot(index)?.endpoint()
