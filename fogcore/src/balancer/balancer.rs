@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::policy::{BalancerPolicy, StrategyKind};
 use super::request::{Class, Key, Scope};
 use super::strategy::Strategy;
-use super::table::{PoolKey, Table};
+use super::table::{MOST_POOLS, PoolKey, Table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Chooses a node for each request. Shared by all threads; picking takes no lock.
@@ -95,6 +95,11 @@ impl Balancer {
         }
         let label = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let mut writer = self.table.lock();
+        // What requests ask for must leave room for what nodes have.
+        if writer.pool_keys.len() > MOST_POOLS / 2 {
+            let message = "no more scopes can be told apart";
+            return Err(Error::new(ErrorKind::Exhausted, message));
+        }
         let key = PoolKey { class: class.0, region: None, label: label.clone() };
         let pool = self.table.pool_for(&mut writer, key)?;
         let near = match region {

@@ -11,7 +11,8 @@ use super::dice::Dice;
 use super::permit::Permit;
 use super::request::Request;
 use super::slot::{
-    AWAY, DRAINING, EJECTED, INELIGIBLE, NO_SHARE, RESTING, Slot, UNHEALTHY, breaker_bit,
+    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, NO_SHARE, RESTING, Slot, UNHEALTHY, UNWELL,
+    breaker_bit,
 };
 use super::status::NoNode;
 use super::strategy::Strategy;
@@ -170,8 +171,8 @@ impl Balancer {
             weighed: Vec::new(),
             reason: None,
         });
-        let filtered = self.filtered(request);
         let view = self.table.pool(request.scope.pool).map(|wide| self.view(wide, request, now));
+        let filtered = self.filtered(request, view.is_some_and(|view| view.panicking));
         let held = self.hold(request, now, &mut draw);
         let notes = draw.noted();
         let reason = notes.as_ref().and_then(|notes| notes.reason);
@@ -197,14 +198,14 @@ impl Balancer {
         (held.map(|held| Permit::new(self, held)), explanation)
     }
 
-    fn filtered(&self, request: &Request) -> Vec<Filtered> {
+    fn filtered(&self, request: &Request, panicking: bool) -> Vec<Filtered> {
         let writer = self.table.lock();
         let mut reasons = BTreeMap::<(Hindrance, Option<String>), Filtered>::new();
         for number in writer.numbers() {
             let Some(Some(member)) = writer.members.get(number as usize) else { continue };
             let Some(slot) = self.table.slot(number) else { continue };
             let inside = member.places.iter().any(|place| place.pool == request.scope.pool);
-            let hindered = if inside { hindrance(slot, member, request) } else { None };
+            let hindered = if inside { hindrance(slot, member, request, panicking) } else { None };
             let Some(hindrance) = hindered else { continue };
             let ineligible = member.ineligible.filter(|_| hindrance == Hindrance::Ineligible);
             let key = (hindrance, ineligible.map(|reason| reason.to_string()));
@@ -223,8 +224,15 @@ impl Balancer {
     }
 }
 
-fn hindrance(slot: &Slot, member: &Member, request: &Request) -> Option<Hindrance> {
-    let flags = slot.flags();
+fn hindrance(
+    slot: &Slot,
+    member: &Member,
+    request: &Request,
+    panicking: bool,
+) -> Option<Hindrance> {
+    // A panic ignores how they do.
+    let ignored = if panicking { UNWELL | BREAKERS } else { 0 };
+    let flags = slot.flags() & !ignored;
     let by_flag = [
         (DRAINING | NO_SHARE, Hindrance::Draining),
         (INELIGIBLE, Hindrance::Ineligible),

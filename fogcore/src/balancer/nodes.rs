@@ -179,7 +179,7 @@ impl Balancer {
     /// What has to be done from time to time, and does not depend on picks: runs timers and, if a
     /// comparison is due, leaves out the nodes that are far worse than the rest.
     pub fn maintain(&self, now: Duration) {
-        self.table.tend(nanos(now));
+        self.table.tend_all(nanos(now));
         let Some(outliers) = &self.policy.outliers else { return };
         let mut writer = self.table.lock();
         if now < writer.compared_at.saturating_add(outliers.compare_every) {

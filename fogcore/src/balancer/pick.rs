@@ -20,6 +20,10 @@ const TRIES: usize = 8;
 /// After so many, a request looks beyond its region.
 const NEAR_TRIES: usize = TRIES / 2;
 
+/// How many of the nodes that a request must not go to count: the caller's, and those that it has
+/// tried.
+const MOST_EXCEPT: usize = 40;
+
 impl Balancer {
     /// Picks a node.
     ///
@@ -294,7 +298,7 @@ impl Tried {
         if request.except.is_empty() {
             return Self(Vec::new());
         }
-        let numbers = request.except.iter().take(16);
+        let numbers = request.except.iter().take(MOST_EXCEPT);
         Self(numbers.filter_map(|node| balancer.table.number(node)).collect())
     }
 

@@ -173,6 +173,7 @@ impl BalancerPolicy {
             return Err(Error::invalid("ring_points", "must be between 1 and 1024"));
         }
         self.lowering.check()?;
+        self.outliers.as_ref().map_or(Ok(()), OutlierPolicy::check)?;
         self.breaker.check()
     }
 }

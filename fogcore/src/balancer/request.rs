@@ -73,7 +73,7 @@ pub struct Request {
     pub key: Option<Key>,
     /// What its session holds on to.
     pub affinity: Affinity,
-    /// Nodes that were tried already, at most 16 of which count.
+    /// Nodes that were tried already, at most 40 of which count.
     pub except: Vec<NodeId>,
 }
 

@@ -254,7 +254,8 @@ impl Slot {
         if class == 0
             && let Some(word) = self.breaker.settled()
         {
-            self.settled.store(word, Ordering::SeqCst);
+            // Exchanges, not stores: what follows must not be seen before them.
+            self.settled.swap(word, Ordering::AcqRel);
             // A call may have failed meanwhile: who fails one comes back here after it, too.
             if self.breaker.settled() != Some(word) {
                 self.unsettle();
@@ -275,7 +276,7 @@ impl Slot {
     }
 
     fn unsettle(&self) {
-        self.settled.store(0, Ordering::SeqCst);
+        self.settled.swap(0, Ordering::AcqRel);
     }
 
     #[inline]

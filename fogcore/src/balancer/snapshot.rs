@@ -143,7 +143,7 @@ impl Balancer {
     /// that come and go meanwhile are in it or not.
     #[must_use]
     pub fn snapshot(&self, now: Duration) -> Snapshot {
-        self.table.tend(nanos(now));
+        self.table.tend_all(nanos(now));
         let writer = self.table.lock();
         let mut nodes = Vec::new();
         for place in writer.numbers() {

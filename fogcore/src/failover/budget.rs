@@ -115,8 +115,11 @@ impl RetryBudget {
         if earned < 1.0 {
             return;
         }
+        // Only the time that was paid for is over: what is left of it counts the next time.
+        let paid_for = whole(whole(earned) as f64 / self.per_second * 1e9);
+        let until = paid.saturating_add(paid_for).min(now);
         let exchanged =
-            self.paid_until.compare_exchange(paid, now, Ordering::AcqRel, Ordering::Acquire);
+            self.paid_until.compare_exchange(paid, until, Ordering::AcqRel, Ordering::Acquire);
         // Who loses this race knows that the winner pays for the same time.
         if exchanged.is_ok() {
             self.pay_in(whole(earned));

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::failover::words::whole;
 
 /// When a node is an outlier, and how long it is out. Defaults are Envoy's.
@@ -62,6 +63,26 @@ impl Default for OutlierPolicy {
 }
 
 impl OutlierPolicy {
+    /// Checks every limit that the types do not hold already.
+    ///
+    /// # Errors
+    /// InvalidInput with the field's name.
+    pub fn check(&self) -> Result<()> {
+        if self.compare_every.is_zero() {
+            return Err(Error::invalid("compare_every", "must be above zero"));
+        }
+        if !(0.0..=100.0).contains(&self.deviations) {
+            return Err(Error::invalid("deviations", "must be between 0 and 100"));
+        }
+        if self.latency_factor.is_some_and(|factor| !(1.0..=1e6).contains(&factor)) {
+            return Err(Error::invalid("latency_factor", "must be between 1 and 1000000"));
+        }
+        if !(0.0..=1.0).contains(&self.most_out) {
+            return Err(Error::invalid("most_out", "must be between 0 and 1"));
+        }
+        Ok(())
+    }
+
     /// How long a node is out that is ejected for the `times`-th time.
     #[must_use]
     pub fn out_for(&self, times: u32) -> Duration {

@@ -68,8 +68,13 @@ impl Shared {
             let filter = NodeFilter::default();
             let page = self.stores.nodes.nodes(&filter, after.as_ref(), MAX_PAGE).await?;
             for record in &page {
-                let now = self.tell_of(balancer, record, told.get(&record.node.id))?;
-                seen.insert(record.node.id.clone(), now);
+                // One node that there is no room for must not keep the others from being known.
+                match self.tell_of(balancer, record, told.get(&record.node.id)) {
+                    Ok(now) => drop(seen.insert(record.node.id.clone(), now)),
+                    Err(error) => {
+                        tracing::warn!(node = %record.node.id, %error, "not in the balancer");
+                    }
+                }
             }
             match page.last() {
                 Some(last) if page.len() == MAX_PAGE => after = Some(last.node.id.clone()),

@@ -186,7 +186,7 @@ impl Table {
             return Ok(*number);
         }
         let number = u32::try_from(writer.pool_keys.len()).unwrap_or(u32::MAX);
-        if number >= MOST_POOLS {
+        if writer.pool_keys.len() >= MOST_POOLS {
             let message = "no more regions and labels can be told apart";
             return Err(Error::new(ErrorKind::Exhausted, message));
         }

@@ -23,7 +23,7 @@ use crate::registry::Ineligible;
 /// The most nodes: their numbers must fit into the ring's entries.
 pub(in crate::balancer) const MOST_NODES: u32 = CAPACITY - 64;
 /// The most scopes: what names in requests can make a balancer remember.
-const MOST_POOLS: u32 = 65_536;
+pub(in crate::balancer) const MOST_POOLS: usize = 65_536;
 /// A node's place is given to another one only after this: whoever read its number in a list has
 /// long used it then.
 const REST_OF_A_PLACE: Duration = Duration::from_secs(60);

@@ -11,6 +11,9 @@ use crate::failover::words::nanos;
 use crate::failover::{BreakerState, Observed};
 use crate::id::NodeId;
 
+/// One pick must not wait for the timers of all others.
+const TIMERS_PER_PICK: usize = 32;
+
 impl Table {
     /// Changes a node's flags and what depends on them.
     pub(in crate::balancer) fn update<T>(
@@ -41,16 +44,23 @@ impl Table {
     #[inline]
     pub(in crate::balancer) fn tend(&self, now: u64) {
         if now >= self.next_timer.load(Ordering::Relaxed) {
-            self.run_timers(now);
+            self.run_timers(now, TIMERS_PER_PICK);
         }
     }
 
+    /// Runs all that is due.
+    pub(in crate::balancer) fn tend_all(&self, now: u64) {
+        self.run_timers(now, usize::MAX);
+    }
+
     #[cold]
-    fn run_timers(&self, now: u64) {
+    fn run_timers(&self, now: u64, mut most: usize) {
         let Ok(mut writer) = self.writer.try_lock() else { return };
         while let Some(Reverse((at, number))) = writer.timers.peek().copied()
             && at <= now
+            && most > 0
         {
+            most -= 1;
             writer.timers.pop();
             if let Some(Some(member)) = writer.members.get_mut(number as usize) {
                 member.wakes_at = member.wakes_at.filter(|wakes_at| *wakes_at > at);
@@ -180,10 +190,12 @@ impl Table {
         let (completed, failed) = (slot.completed(), slot.failed());
         let (completed_before, failed_before) = member.compared;
         member.compared = (completed, failed);
+        let failures = failed.wrapping_sub(failed_before);
         Observed {
             calls: completed.wrapping_sub(completed_before),
-            failures: failed.wrapping_sub(failed_before),
-            latency: slot.latest_latency(),
+            failures,
+            // A failure counts as a slow call there, which says nothing about the others.
+            latency: slot.latest_latency().filter(|_| failures == 0),
         }
     }
 

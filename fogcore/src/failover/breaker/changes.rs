@@ -87,6 +87,7 @@ impl Breaker {
         let word = self.state.load(Ordering::Acquire);
         let next = word_of(generation(word) + 1, to);
         self.row.begin(generation(next));
+        self.window.begin(generation(next));
         self.state.store(next, Ordering::Release);
         let (from, to) = (state_of(word), state_of(next));
         if let Some(on_change) = &self.on_change

@@ -124,6 +124,12 @@ impl CountWindow {
         }
     }
 
+    /// Begins an empty window: generations wrap around, and the one of the latest call may be long
+    /// ago.
+    pub(super) fn begin(&self, generation: u16) {
+        self.sums.swap(word(generation, 0, 0), Ordering::AcqRel);
+    }
+
     pub(super) fn counts(&self, generation: u16) -> Counts {
         let sums = self.sums.load(Ordering::Acquire);
         if heads(sums).0 == generation { counts(sums) } else { Counts::default() }

@@ -221,6 +221,7 @@ impl Breaker {
         let settled = kind(word) == CLOSED
             && self.overdue.is_none()
             && self.policy.slow_after.is_none()
+            && self.row.is_empty()
             && self.window.is_full_of_good(generation(word));
         settled.then_some(word)
     }

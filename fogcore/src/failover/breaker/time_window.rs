@@ -34,7 +34,8 @@ impl Counter {
         loop {
             let (of, count) = (high(word), low(word));
             let ahead = of.wrapping_sub(step);
-            if ahead != 0 && ahead < 1 << 31 {
+            // A counter that was never used belongs to no step.
+            if word != 0 && ahead != 0 && ahead < 1 << 31 {
                 return;
             }
             let count = if ahead == 0 { count.saturating_add(1) } else { 1 };

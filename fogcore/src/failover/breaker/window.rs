@@ -77,6 +77,14 @@ impl Window {
         }
     }
 
+    /// Begins an empty window for another generation.
+    pub(super) fn begin(&self, generation: u64) {
+        // Over time, generations have bits enough to be told apart.
+        if let Self::Count(window) = self {
+            window.begin(quarter(generation));
+        }
+    }
+
     /// What the window holds at `now`.
     pub(super) fn counts(&self, generation: u64, now: u64) -> Counts {
         match self {
