@@ -8,7 +8,8 @@ use super::strategy::Strategy;
 use super::table::{MOST_POOLS, PoolKey, Table};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Chooses a node for each request. Shared by all threads; picking takes no lock.
+/// Chooses a node for each request. Shared by all threads; a pick takes no lock, unless its session
+/// holds on to a node, nodes are excepted, or nobody takes the request.
 ///
 /// All times are counted from any fixed point that the callers agree on
 /// ([`Clock::elapsed`](crate::time::Clock::elapsed)). It does no I/O and starts no task: whoever
@@ -112,8 +113,8 @@ impl Balancer {
         Ok(Scope { class: class.0, pool, near })
     }
 
-    /// The place ([`Permit::index`](super::Permit::index)) of the node that a key leads to in a scope, whether it takes
-    /// requests or not; none if there is none.
+    /// The place of the node that a key leads to in a scope, whether it takes requests or not; none
+    /// if there is none. [`Permit::index`](super::Permit::index) says what a place is.
     #[must_use]
     pub fn owner(&self, key: Key, scope: Scope) -> Option<u32> {
         self.table.need_ring(scope.pool);

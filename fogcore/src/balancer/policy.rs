@@ -83,7 +83,8 @@ pub struct BalancerPolicy {
     /// The share at its beginning, above 0 and up to 1. Default 0.1.
     pub slow_start_from: f64,
     /// If a smaller share than this of the nodes in a scope is healthy, health is ignored rather
-    /// than the few overloaded, 0–1. Default 0.5, as Envoy's.
+    /// than the few overloaded, 0–1. Default 0.5, as Envoy's. Breakers are ignored with it: with the
+    /// default, the only node of a scope is picked although its breaker is open.
     pub panic_below: f64,
     /// A region keeps its requests as long as its healthy share, times this, is one; below, the
     /// rest spills over to other regions, 1–10. Default 1.4, as Envoy's.
@@ -97,13 +98,14 @@ pub struct BalancerPolicy {
     /// The breaker of each node and class. Default: the mesh document's.
     pub breaker: BreakerPolicy,
     /// When a node that is worse than the others is left out; none: never. By default, failures
-    /// in a row are left to the breaker.
+    /// in a row are left to the breaker, which is the only one here that counts them.
     pub outliers: Option<OutlierPolicy>,
     /// By which heat and charge a device's share is lowered. Default: the registry's.
     pub power: PowerPolicy,
     /// The points of a node of weight 100 on the ring of consistent hashing, 1–1,024: more points
     /// spread the keys more evenly, and cost about sixteen bytes each and, with many nodes, time.
-    /// Default 8: bounded loads even out the rest.
+    /// Default 8: bounded loads even out the rest. A node has at least one and at most 4,096 points,
+    /// so that very light and very heavy ones get other shares than their weights say.
     pub ring_points: u16,
 }
 

@@ -39,8 +39,9 @@ use crate::failover::words::nanos;
 
 /// A balancer at one moment.
 ///
-/// Not part of it: how hanging calls and the breakers' windows stand, which can only change a later
-/// pick, and who was left out for how long.
+/// Not part of it: how the breakers' windows stand and who was left out for how long, which can only
+/// change a later pick; and calls that hang, by which a breaker with
+/// [`slow_after`](crate::failover::BreakerPolicy::slow_after) may open at this one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     now: Duration,
