@@ -96,21 +96,19 @@ impl Balancer {
         }
         let label = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let mut writer = self.table.lock();
-        // What requests ask for must leave room for what nodes have.
-        if writer.pool_keys.len() > MOST_POOLS / 2 {
-            let message = "no more scopes can be told apart";
-            return Err(Error::new(ErrorKind::Exhausted, message));
-        }
-        let key = PoolKey { class: class.0, region: None, label: label.clone() };
-        let pool = self.table.pool_for(&mut writer, key)?;
-        let near = match region {
-            Some(region) => {
-                let key = PoolKey { class: class.0, region: Some(region.to_owned()), label };
-                Some(self.table.pool_for(&mut writer, key)?)
+        let mut pool = |region: Option<&str>| {
+            let region = region.map(str::to_owned);
+            let key = PoolKey { class: class.0, region, label: label.clone() };
+            // What requests ask for must leave room for what nodes have.
+            if !writer.knows(&key) && writer.pool_keys.len() > MOST_POOLS / 2 {
+                let message = "no more scopes can be told apart";
+                return Err(Error::new(ErrorKind::Exhausted, message));
             }
-            None => None,
+            self.table.pool_for(&mut writer, key)
         };
-        Ok(Scope { class: class.0, pool, near })
+        let wide = pool(None)?;
+        let near = region.map(|region| pool(Some(region))).transpose()?;
+        Ok(Scope { class: class.0, pool: wide, near })
     }
 
     /// The place of the node that a key leads to in a scope, whether it takes requests or not; none

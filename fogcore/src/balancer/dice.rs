@@ -53,6 +53,10 @@ impl Dice {
         self.turn = turn;
     }
 
+    pub(super) const fn stripe(&self) -> u16 {
+        self.stripe
+    }
+
     /// Begins a pick.
     #[inline]
     pub const fn throw(&mut self) -> Draw<'_> {
@@ -105,7 +109,7 @@ impl Draw<'_> {
     }
 
     pub(super) const fn stripe(&self) -> u16 {
-        self.dice.stripe
+        self.dice.stripe()
     }
 
     pub(super) fn take_notes(&mut self, notes: Notes) {

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::balancer::Balancer;
 use super::dice::Dice;
-use super::permit::Permit;
-use super::request::Request;
-use super::slot::{
-    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, NO_SHARE, RESTING, Slot, UNHEALTHY, UNWELL,
+use super::meter::{
+    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, Meter, NO_SHARE, RESTING, UNHEALTHY, UNWELL,
     breaker_bit,
 };
+use super::permit::{Held, Permit};
+use super::request::Request;
+use super::slot::Record;
 use super::status::NoNode;
 use super::strategy::Strategy;
 use super::table::Member;
@@ -135,7 +136,8 @@ impl Notes {
 
     #[cold]
     pub(super) fn weighed(&mut self, view: &View<'_>, candidate: Candidate<'_>, cost: f32) {
-        let Some(endpoint) = candidate.slot.endpoint() else { return };
+        let record = view.table.record(candidate.number);
+        let Some(endpoint) = record.and_then(Record::endpoint) else { return };
         let terms = self.strategy.terms(view, &self.request, candidate).into_iter();
         self.weighed.push(Weighed {
             node: endpoint.id.clone(),
@@ -162,7 +164,7 @@ impl Balancer {
         dice: &mut Dice,
     ) -> (Result<Permit<&Self>, NoNode>, Explanation) {
         let now = nanos(now);
-        let before = dice.clone();
+        let (before, stripe) = (dice.clone(), dice.stripe());
         self.table.tend(now);
         let mut draw = dice.throw();
         draw.take_notes(Notes {
@@ -173,16 +175,16 @@ impl Balancer {
         });
         let view = self.table.pool(request.scope.pool).map(|wide| self.view(wide, request, now));
         let filtered = self.filtered(request, view.is_some_and(|view| view.panicking));
-        let held = self.hold(request, now, &mut draw);
+        let taken = self.hold(request, now, &mut draw);
         let notes = draw.noted();
         let reason = notes.as_ref().and_then(|notes| notes.reason);
-        let selected_node = held.as_ref().ok().and_then(|held| {
-            self.table.slot(held.number)?.endpoint().map(|endpoint| endpoint.id.clone())
+        let selected_node = taken.and_then(|taken| {
+            self.table.record(taken.number())?.endpoint().map(|endpoint| endpoint.id.clone())
         });
-        let selection_reason = match (&held, reason) {
-            (Err(_), _) => "no_node",
-            (Ok(_), Some(reason)) => reason,
-            (Ok(_), None) => self.strategy.reason(),
+        let selection_reason = match (&taken, reason) {
+            (None, _) => "no_node",
+            (Some(_), Some(reason)) => reason,
+            (Some(_), None) => self.strategy.reason(),
         };
         let explanation = Explanation {
             strategy: self.strategy.name().to_owned(),
@@ -195,7 +197,8 @@ impl Balancer {
             filtered,
             dice: before,
         };
-        (held.map(|held| Permit::new(self, held)), explanation)
+        let permit = |taken| Permit::new(self, Held::new(taken, now, request.scope.class, stripe));
+        (taken.map(permit).ok_or_else(|| self.nobody(request, now)), explanation)
     }
 
     fn filtered(&self, request: &Request, panicking: bool) -> Vec<Filtered> {
@@ -203,9 +206,9 @@ impl Balancer {
         let mut reasons = BTreeMap::<(Hindrance, Option<String>), Filtered>::new();
         for number in writer.numbers() {
             let Some(Some(member)) = writer.members.get(number as usize) else { continue };
-            let Some(slot) = self.table.slot(number) else { continue };
+            let Some(meter) = self.table.meter(number) else { continue };
             let inside = member.places.iter().any(|place| place.pool == request.scope.pool);
-            let hindered = if inside { hindrance(slot, member, request, panicking) } else { None };
+            let hindered = if inside { hindrance(meter, member, request, panicking) } else { None };
             let Some(hindrance) = hindered else { continue };
             let ineligible = member.ineligible.filter(|_| hindrance == Hindrance::Ineligible);
             let key = (hindrance, ineligible.map(|reason| reason.to_string()));
@@ -225,14 +228,14 @@ impl Balancer {
 }
 
 fn hindrance(
-    slot: &Slot,
+    meter: &Meter,
     member: &Member,
     request: &Request,
     panicking: bool,
 ) -> Option<Hindrance> {
     // A panic ignores how they do.
     let ignored = if panicking { UNWELL | BREAKERS } else { 0 };
-    let flags = slot.flags() & !ignored;
+    let flags = meter.flags() & !ignored;
     let by_flag = [
         (DRAINING | NO_SHARE, Hindrance::Draining),
         (INELIGIBLE, Hindrance::Ineligible),
@@ -245,7 +248,7 @@ fn hindrance(
     if let Some((_, hindrance)) = by_flag.into_iter().find(|(flag, _)| flags & flag != 0) {
         return Some(hindrance);
     }
-    if slot.in_flight() >= slot.limit.load(std::sync::atomic::Ordering::Relaxed) {
+    if meter.is_full() {
         return Some(Hindrance::Full);
     }
     let excepted = request.except.contains(&member.endpoint.id);

@@ -1,41 +1,40 @@
-//! What a slot counts, under every order of two threads.
+//! What a meter counts, under every order of two threads.
 
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
-use super::slot::Slot;
-use crate::failover::BreakerPolicy;
+use super::meter::Meter;
 use crate::failover::atomics::{Ordering, model};
 
 /// A node that takes so many requests at once, and how many it has.
 struct Node {
-    slot: Slot,
+    meter: Meter,
     has: AtomicU32,
     most: u32,
 }
 
 impl Node {
     fn new(most: u32) -> Arc<Self> {
-        let slot = Slot::new(&std::sync::Arc::new(BreakerPolicy::default()), 0);
-        slot.limit.store(most, Ordering::Relaxed);
-        Arc::new(Self { slot, has: AtomicU32::new(0), most })
+        let meter = Meter::new();
+        meter.limit.store(most, Ordering::Relaxed);
+        Arc::new(Self { meter, has: AtomicU32::new(0), most })
     }
 
     /// Sends a request, if there is room, and tells whether it did.
-    fn request(&self, end: impl FnOnce(&Slot)) -> u32 {
-        if !self.slot.begin() {
+    fn request(&self, end: impl FnOnce(&Meter)) -> u32 {
+        if !self.meter.begin() {
             return 0;
         }
         assert!(self.has.fetch_add(1, Ordering::Relaxed) < self.most, "too many in flight");
         self.has.fetch_sub(1, Ordering::Relaxed);
-        end(&self.slot);
+        end(&self.meter);
         1
     }
 }
 
-fn complete(slot: &Slot) {
-    slot.succeed(1, 1, 1.0);
+fn complete(meter: &Meter) {
+    meter.succeed(1, 1, 1.0);
 }
 
 /// Two threads' requests: how many of each were let through?
@@ -57,8 +56,8 @@ fn no_more_requests_are_in_flight_than_may_be_and_none_stays_counted() {
         let two = |node: &Node| node.request(complete) + node.request(complete);
         let (one, other) = both(&node, two, two);
         assert!(one + other >= 1, "there is always room for somebody");
-        assert_eq!(node.slot.in_flight(), 0);
-        assert_eq!(node.slot.completed(), one + other);
+        assert_eq!(node.meter.in_flight(), 0);
+        assert_eq!(node.meter.completed(), one + other);
     });
 }
 
@@ -66,10 +65,10 @@ fn no_more_requests_are_in_flight_than_may_be_and_none_stays_counted() {
 fn what_is_given_up_is_neither_in_flight_nor_completed() {
     model(|| {
         let node = Node::new(2);
-        let given_up = |node: &Node| node.request(Slot::give_up);
+        let given_up = |node: &Node| node.request(Meter::give_up);
         let (one, other) = both(&node, given_up, |node| node.request(complete));
         assert_eq!((one, other), (1, 1), "there is room for both");
-        assert_eq!((node.slot.in_flight(), node.slot.completed()), (0, 1));
+        assert_eq!((node.meter.in_flight(), node.meter.completed()), (0, 1));
     });
 }
 
@@ -77,11 +76,11 @@ fn what_is_given_up_is_neither_in_flight_nor_completed() {
 fn who_is_refused_leaves_no_trace() {
     model(|| {
         let node = Node::new(1);
-        assert!(node.slot.begin());
+        assert!(node.meter.begin());
         let refused = |node: &Node| node.request(|_| {});
         assert_eq!(both(&node, refused, refused), (0, 0));
-        assert_eq!((node.slot.in_flight(), node.slot.completed()), (1, 0));
-        complete(&node.slot);
-        assert_eq!((node.slot.in_flight(), node.slot.completed()), (0, 1));
+        assert_eq!((node.meter.in_flight(), node.meter.completed()), (1, 0));
+        complete(&node.meter);
+        assert_eq!((node.meter.in_flight(), node.meter.completed()), (0, 1));
     });
 }

@@ -30,6 +30,7 @@ mod explanation;
 mod list;
 #[cfg(all(test, fogcore_loom))]
 mod loom;
+mod meter;
 mod nodes;
 mod permit;
 mod pick;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
+use super::meter::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, UNHEALTHY};
 use super::report::Load;
 use super::request::Class;
-use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, Slot, UNHEALTHY};
+use super::slot::Slot;
 use crate::error::{Error, ErrorKind, Result};
-use crate::failover::words::{low, nanos, whole};
+use crate::failover::words::{nanos, quarter, whole};
 use crate::failover::{Outlier, far_from_the_rest};
 use crate::id::NodeId;
 use crate::registry::Eligibility;
@@ -35,13 +36,13 @@ impl Balancer {
     /// A node by its place, as [`Permit::index`](super::Permit::index) tells it.
     #[must_use]
     pub fn endpoint(&self, index: u32) -> Option<Arc<Endpoint>> {
-        self.table.slot(index)?.endpoint()
+        self.table.record(index)?.endpoint()
     }
 
     /// How many requests a node has in flight; none if it is not there.
     #[must_use]
     pub fn in_flight(&self, node: &NodeId) -> Option<u32> {
-        Some(self.table.slot(self.table.number(node)?)?.in_flight())
+        Some(self.table.meter(self.table.number(node)?)?.in_flight())
     }
 
     // How they are.
@@ -54,15 +55,15 @@ impl Balancer {
         load.check()?;
         let number = self.table.number(node).ok_or_else(|| not_found(node))?;
         let slot = self.table.slot(number).ok_or_else(|| not_found(node))?;
-        slot.report(load, nanos(now));
+        slot.meter.report(load, nanos(now));
         if let Some(in_flight) = load.in_flight {
-            let weight = slot.weight.load(std::sync::atomic::Ordering::Relaxed);
-            self.learn_hot(f64::from(in_flight) * 100.0 / f64::from(weight.max(1)));
+            let weight = slot.meter.weight().max(1);
+            self.learn_hot(f64::from(in_flight) * 100.0 / f64::from(weight));
         }
-        let share = low(whole(load.headroom(&self.policy.power) * f64::from(FULL)));
-        slot.headroom.store(share, std::sync::atomic::Ordering::Relaxed);
+        let share = part(load.headroom(&self.policy.power));
+        slot.record.headroom.store(share, std::sync::atomic::Ordering::Relaxed);
         slot.share_again();
-        if slot.flags() & AWAY != 0 {
+        if slot.meter.flags() & AWAY != 0 {
             self.flag(node, AWAY, false, now)?;
         }
         Ok(())
@@ -135,13 +136,10 @@ impl Balancer {
         if !(0.0..=1.0).contains(&share) {
             return Err(Error::invalid("share", "must be between 0 and 1"));
         }
-        let part = low(whole(share * f64::from(FULL)));
-        let set = |slot: &Slot| {
-            slot.kept.store(part, std::sync::atomic::Ordering::Relaxed);
-            slot.share_again();
-        };
+        let part = part(share);
         let updated = self.table.update(node, nanos(now), |slot, _| {
-            set(slot);
+            slot.record.kept.store(part, std::sync::atomic::Ordering::Relaxed);
+            slot.share_again();
             set_flag(slot, NO_SHARE, part == 0);
         });
         updated.ok_or_else(|| not_found(node))
@@ -202,12 +200,17 @@ impl Balancer {
     }
 }
 
-fn set_flag(slot: &Slot, flag: u32, on: bool) {
+/// A share, 0–1, in parts of a full one.
+fn part(share: f64) -> u16 {
+    quarter(whole(share * f64::from(FULL)))
+}
+
+fn set_flag(slot: Slot<'_>, flag: u32, on: bool) {
     use std::sync::atomic::Ordering::AcqRel;
     if on {
-        slot.status.fetch_or(flag, AcqRel);
+        slot.meter.status.fetch_or(flag, AcqRel);
     } else {
-        slot.status.fetch_and(!flag, AcqRel);
+        slot.meter.status.fetch_and(!flag, AcqRel);
     }
 }
 

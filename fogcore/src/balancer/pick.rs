@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::dice::{Dice, Draw};
-use super::permit::{Held, Permit};
+use super::meter::{Meter, breaker_bit, takes};
+use super::permit::{Held, Permit, Taken};
 use super::pool::Pool;
 use super::request::{Affinity, Request, Scope};
-use super::slot::{Slot, breaker_bit};
 use super::status::NoNode;
-use super::view::{Candidate, View, takes};
+use super::view::{Candidate, MOST_SEARCHED, View};
 use crate::error::Result;
+use crate::failover::atomics::Ordering;
 use crate::failover::words::nanos;
 use crate::failover::{BreakerState, FailureKind};
 
@@ -36,8 +37,13 @@ impl Balancer {
         now: Duration,
         dice: &mut Dice,
     ) -> Result<Permit<&Self>, NoNode> {
-        let held = self.hold(request, nanos(now), &mut dice.throw())?;
-        Ok(Permit::new(self, held))
+        let (now, stripe) = (nanos(now), dice.stripe());
+        match self.hold(request, now, &mut dice.throw()) {
+            Some(taken) => {
+                Ok(Permit::new(self, Held::new(taken, now, request.scope.class, stripe)))
+            }
+            None => Err(self.nobody(request, now)),
+        }
     }
 
     /// Picks a node; the permit holds a share of the balancer and can go anywhere.
@@ -50,33 +56,39 @@ impl Balancer {
         now: Duration,
         dice: &mut Dice,
     ) -> Result<Permit<Arc<Self>>, NoNode> {
-        let held = self.hold(request, nanos(now), &mut dice.throw())?;
-        Ok(Permit::new(Arc::clone(self), held))
+        let (now, stripe) = (nanos(now), dice.stripe());
+        match self.hold(request, now, &mut dice.throw()) {
+            Some(taken) => {
+                let held = Held::new(taken, now, request.scope.class, stripe);
+                Ok(Permit::new(Arc::clone(self), held))
+            }
+            None => Err(self.nobody(request, now)),
+        }
     }
 
-    #[inline]
-    pub(super) fn hold(
-        &self,
-        request: &Request,
-        now: u64,
-        draw: &mut Draw<'_>,
-    ) -> Result<Held, NoNode> {
+    pub(super) fn hold(&self, request: &Request, now: u64, draw: &mut Draw<'_>) -> Option<Taken> {
         self.table.tend(now);
-        // A scope may come from another process.
-        if request.scope.class >= self.table.settings.classes {
-            return Err(NoNode::unknown());
-        }
-        let Some(wide) = self.table.pool(request.scope.pool) else { return Err(NoNode::unknown()) };
+        let wide = self.wide(request.scope)?;
         // Most requests want nothing special, and their first choice does.
         if request.is_plain() {
             let view = self.view(wide, request, now);
             if let Some(candidate) = self.strategy.choose(&view, request, draw)
-                && let Some(held) = self.take(&view, candidate, now, draw)
+                && let Some(taken) = self.take(&view, candidate, now, draw)
             {
-                return Ok(held);
+                return Some(taken);
             }
         }
         self.hold_with_care(request, now, wide, draw)
+    }
+
+    /// The pool of all nodes that a request may go to; none if there is no such scope, which may
+    /// come from another process.
+    #[inline]
+    fn wide(&self, scope: Scope) -> Option<&Pool> {
+        if scope.class >= self.table.settings.classes {
+            return None;
+        }
+        self.table.pool(scope.pool)
     }
 
     /// As [`Self::hold`], with all that a request may want, and as many tries as it takes.
@@ -87,39 +99,45 @@ impl Balancer {
         now: u64,
         wide: &Pool,
         draw: &mut Draw<'_>,
-    ) -> Result<Held, NoNode> {
-        if let Some(held) = self.hold_on(request, now, wide, draw) {
+    ) -> Option<Taken> {
+        if let Some(taken) = self.hold_on(request, now, wide, draw) {
             draw.because("session_affinity");
-            return Ok(held);
+            return Some(taken);
         }
         let near = self.near(request, wide, draw);
         let tried = Tried::new(self, request);
         for attempt in 0..TRIES {
-            let pool = near.filter(|_| attempt < NEAR_TRIES).unwrap_or(wide);
             // Whether there is reason for panic, all nodes decide, not those nearby.
-            let view = View { pool, ..self.view(wide, request, now) };
+            let view = self.view(wide, request, now);
+            let view = match near {
+                Some((pool, pool_number)) if attempt < NEAR_TRIES => {
+                    View { pool, pool_number, ..view }
+                }
+                _ => view,
+            };
             let Some(candidate) = self.strategy.choose(&view, request, draw) else { continue };
             if !tried.has(candidate.number)
-                && let Some(held) = self.take(&view, candidate, now, draw)
+                && let Some(taken) = self.take(&view, candidate, now, draw)
             {
-                return Ok(held);
+                return Some(taken);
             }
         }
         self.search(request, now, wide, &tried, draw)
     }
 
     /// The nodes nearby, unless so few of them are well that this request goes elsewhere.
-    fn near(&self, request: &Request, wide: &Pool, draw: &mut Draw<'_>) -> Option<&Pool> {
-        let near = self.table.pool(request.scope.near?)?;
+    fn near(&self, request: &Request, wide: &Pool, draw: &mut Draw<'_>) -> Option<(&Pool, u32)> {
+        let number = request.scope.near?;
+        let near = self.table.pool(number)?;
         let (ready, all) = (near.ready(), near.ready() + near.unwell());
         if ready == 0 {
             return None;
         }
         if ready == all || wide.ready() == ready {
-            return Some(near);
+            return Some((near, number));
         }
         let kept = f64::from(ready) / f64::from(all) * self.policy.overprovisioning;
-        draw.chance(kept).then_some(near)
+        draw.chance(kept).then_some((near, number))
     }
 
     #[inline]
@@ -127,7 +145,8 @@ impl Balancer {
         let (ready, unwell) = (pool.ready(), pool.unwell());
         let panicking =
             unwell > 0 && f64::from(ready) < f64::from(ready + unwell) * self.policy.panic_below;
-        View { table: &self.table, pool, panicking, class: request.scope.class, now }
+        let Scope { class, pool: pool_number, .. } = request.scope;
+        View { table: &self.table, pool, pool_number, panicking, class, now }
     }
 
     /// The node that the session holds on to, if it takes the request.
@@ -137,7 +156,7 @@ impl Balancer {
         now: u64,
         wide: &Pool,
         draw: &mut Draw<'_>,
-    ) -> Option<Held> {
+    ) -> Option<Taken> {
         let view = || self.view(wide, request, now);
         match &request.affinity {
             Affinity::None => None,
@@ -162,8 +181,8 @@ impl Balancer {
         }
     }
 
-    #[cold]
     /// The strategy's choices did not do: any node that takes the request, beginning anywhere.
+    #[cold]
     fn search(
         &self,
         request: &Request,
@@ -171,26 +190,25 @@ impl Balancer {
         wide: &Pool,
         tried: &Tried,
         draw: &mut Draw<'_>,
-    ) -> Result<Held, NoNode> {
+    ) -> Option<Taken> {
         let view = self.view(wide, request, now);
-        let all: Vec<u32> = wide.members(view.panicking).collect();
-        let start = draw.below(u32::try_from(all.len()).unwrap_or(u32::MAX)) as usize;
-        let (before, after) = all.split_at(start.min(all.len()));
-        let in_order = after.iter().chain(before).copied();
-        let mut candidates =
-            in_order.filter(|number| !tried.has(*number)).filter_map(|n| view.candidate(n));
-        match candidates.find_map(|candidate| self.take(&view, candidate, now, draw)) {
-            Some(held) => {
-                draw.because("last_resort");
-                Ok(held)
-            }
-            None => Err(self.nobody(request, wide, now)),
-        }
+        let start = draw.below(view.len()) as usize;
+        let mut candidates = wide
+            .members_from(start, view.panicking)
+            .take(MOST_SEARCHED)
+            .filter(|number| !tried.has(*number))
+            .filter_map(|number| view.candidate(number));
+        let taken = candidates.find_map(|candidate| self.take(&view, candidate, now, draw))?;
+        draw.because("last_resort");
+        Some(taken)
     }
 
-    fn nobody(&self, request: &Request, wide: &Pool, now: u64) -> NoNode {
+    #[cold]
+    pub(super) fn nobody(&self, request: &Request, now: u64) -> NoNode {
+        let Some(wide) = self.wide(request.scope) else { return NoNode::unknown() };
         let Scope { pool, class, .. } = request.scope;
-        let next = self.table.next_back(pool, class);
+        let changes = self.table.changes.load(Ordering::Acquire);
+        let next = wide.next_back(changes, now, || self.table.next_back(pool, class));
         let retry_after = next.map(|next| Duration::from_nanos(next.saturating_sub(now)));
         NoNode { ready: wide.ready(), unwell: wide.unwell(), retry_after }
     }
@@ -203,88 +221,119 @@ impl Balancer {
         candidate: Candidate<'_>,
         now: u64,
         draw: &mut Draw<'_>,
-    ) -> Option<Held> {
-        let Candidate { number, slot } = candidate;
-        if !slot.begin() {
+    ) -> Option<Taken> {
+        let Candidate { number, meter } = candidate;
+        if !meter.begin() {
             return None;
         }
         // After it is counted, so that its place is not given to somebody else from here on.
-        let flags = slot.flags();
+        let flags = meter.flags();
         if !takes(flags, view.class, view.panicking) {
-            slot.give_up();
+            meter.give_up();
             return None;
         }
-        let mut ticket = 0;
-        if !view.panicking {
-            let Some(admitted) = slot.admit(view.class, now) else {
-                slot.give_up();
-                // It may have opened just now, by what is in flight.
-                let open = slot.breaker(view.class).state() == BreakerState::Open;
-                if open && flags & breaker_bit(view.class) == 0 {
-                    self.table.breaker_opened(number, now);
-                }
-                return None;
-            };
-            ticket = admitted;
-        }
-        let stripe = draw.stripe();
+        let ticket = if view.panicking {
+            0
+        } else if let Some(ticket) = self.admit(view.class, candidate, flags, now) {
+            ticket
+        } else {
+            meter.give_up();
+            return None;
+        };
         if self.table.settings.with_ring {
-            self.table.requests.add(stripe, 1);
+            view.pool.count_request(draw.stripe(), 1);
         }
-        Some(Held { began: now, ticket, number, class: u16::from(view.class), stripe })
+        Some(Taken::new(number, view.pool_number, ticket))
+    }
+
+    /// Asks a class's breaker for leave to make a call; gives the ticket's word.
+    #[inline]
+    fn admit(&self, class: u8, candidate: Candidate<'_>, flags: u32, now: u64) -> Option<u64> {
+        let settled = candidate.meter.settled.load(Ordering::Acquire);
+        if class == 0 && settled != 0 {
+            return Some(settled);
+        }
+        let slot = self.table.slot(candidate.number)?;
+        let admitted = slot.admit(class, now);
+        // It may have opened just now, by what is in flight.
+        if admitted.is_none()
+            && flags & breaker_bit(class) == 0
+            && slot.breaker(class).state() == BreakerState::Open
+        {
+            self.table.breaker_opened(candidate.number, now);
+        }
+        admitted
     }
 
     // How it went.
 
     #[inline]
-    fn give_back(&self, held: Held) -> Option<&Slot> {
-        if self.table.settings.with_ring {
-            self.table.requests.add(held.stripe, -1);
+    fn give_back(&self, held: &Held) -> Option<&Meter> {
+        if self.table.settings.with_ring
+            && let Some(pool) = self.table.pool(held.taken.pool())
+        {
+            pool.count_request(held.stripe(), -1);
         }
-        self.table.slot(held.number)
+        self.table.meter(held.taken.number())
     }
 
     #[inline]
-    pub(super) fn succeeded(&self, held: Held, latency: u64) {
-        let Some(slot) = self.give_back(held) else { return };
+    pub(super) fn succeeded(&self, held: &Held, latency: u64) {
+        let Some(meter) = self.give_back(held) else { return };
         let now = held.began.saturating_add(latency);
-        slot.succeed(latency, now, self.table.settings.latency_fading);
+        let better = meter.succeed(latency, now, self.table.settings.latency_fading);
+        let settled =
+            held.class() == 0 && meter.settled.load(Ordering::Acquire) == held.taken.ticket;
+        if better || !settled {
+            self.succeeded_with_care(held, now, better);
+        }
+    }
+
+    /// A node comes back, or its breaker counts.
+    fn succeeded_with_care(&self, held: &Held, now: u64, better: bool) {
+        let Some(slot) = self.table.slot(held.taken.number()) else { return };
+        if better {
+            slot.share_again();
+        }
         if let Some(ticket) = held.ticket() {
             slot.admitted_well(held.class(), ticket, now);
         }
     }
 
-    pub(super) fn failed(&self, held: Held, kind: FailureKind, latency: u64) {
-        let Some(slot) = self.give_back(held) else { return };
+    pub(super) fn failed(&self, held: &Held, kind: FailureKind, latency: u64) {
+        let Some(meter) = self.give_back(held) else { return };
+        let Some(slot) = self.table.slot(held.taken.number()) else { return };
         let now = held.began.saturating_add(latency);
         if kind.counts_against_node() {
             let counted = latency.max(nanos(self.policy.failure_latency));
             slot.fail(counted, now, self.table.settings.latency_fading);
             if let Some(ticket) = held.ticket() {
                 slot.admitted_badly(held.class(), ticket, now);
-                let known = slot.flags() & breaker_bit(held.class()) != 0;
+                let known = meter.flags() & breaker_bit(held.class()) != 0;
                 if !known && slot.breaker(held.class()).open_until().is_some() {
-                    self.table.breaker_opened(held.number, now);
+                    self.table.breaker_opened(held.taken.number(), now);
                 }
             }
         } else {
-            slot.give_up();
+            meter.give_up();
             if let Some(ticket) = held.ticket() {
                 slot.breaker(held.class()).cancel(ticket);
             }
         }
         if let Some(rest) = kind.lowers_for(&self.policy.lowering) {
-            self.table.rest(held.number, now, now.saturating_add(nanos(rest)));
+            self.table.rest(held.taken.number(), now, now.saturating_add(nanos(rest)));
         }
         if let FailureKind::Absent(_) = kind {
-            self.table.away(held.number, now);
+            self.table.away(held.taken.number(), now);
         }
     }
 
-    pub(super) fn gave_up(&self, held: Held) {
-        let Some(slot) = self.give_back(held) else { return };
-        slot.give_up();
-        if let Some(ticket) = held.ticket() {
+    pub(super) fn gave_up(&self, held: &Held) {
+        let Some(meter) = self.give_back(held) else { return };
+        meter.give_up();
+        if let Some(ticket) = held.ticket()
+            && let Some(slot) = self.table.slot(held.taken.number())
+        {
             slot.breaker(held.class()).cancel(ticket);
         }
     }

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::dice::Draw;
 use super::list::List;
 use super::ring::Ring;
-use crate::failover::words::{low, whole};
+use super::stripes::Stripes;
+use crate::failover::words::{low, round, whole};
 
 /// Weights up to 65,535 have 17 powers of two: 1, 2, 3–4, 5–8, …
 pub(super) const WEIGHT_CLASSES: usize = 17;
@@ -34,13 +35,17 @@ pub(super) enum Health {
 #[derive(Debug, Default)]
 pub(super) struct WeightClass {
     /// The largest weight that was seen in it since it was empty.
-    pub(super) bound: AtomicU32,
+    bound: AtomicU32,
     pub(super) ready: List,
     /// Those who would take work, but do not do well: for a panic.
     pub(super) unwell: List,
 }
 
 impl WeightClass {
+    pub(super) fn set_bound(&self, bound: u32) {
+        self.bound.store(bound, Ordering::Relaxed);
+    }
+
     pub(super) const fn list(&self, health: Health) -> &List {
         match health {
             Health::Ready => &self.ready,
@@ -49,41 +54,20 @@ impl WeightClass {
     }
 
     #[inline]
-    fn len(&self, with_unwell: bool) -> u32 {
+    pub(super) fn len(&self, with_unwell: bool) -> u32 {
         self.ready.len() + if with_unwell { self.unwell.len() } else { 0 }
-    }
-
-    #[inline]
-    fn get(&self, at: u32) -> Option<u32> {
-        let ready = self.ready.len();
-        if at < ready { self.ready.get(at) } else { self.unwell.get(at - ready) }
-    }
-}
-
-/// Some of a pool's nodes, all with about the same weight.
-#[derive(Clone, Copy)]
-pub(super) struct Drawn<'p> {
-    class: &'p WeightClass,
-    with_unwell: bool,
-    /// How often this weight class had its turn before, if turns are taken.
-    pub(super) visit: u64,
-}
-
-impl Drawn<'_> {
-    #[inline]
-    pub(super) fn len(&self) -> u32 {
-        self.class.len(self.with_unwell)
-    }
-
-    #[inline]
-    pub(super) fn get(&self, at: u32) -> Option<u32> {
-        self.class.get(at)
     }
 
     /// The largest weight.
     #[inline]
     pub(super) fn bound(&self) -> u32 {
-        self.class.bound.load(Ordering::Relaxed)
+        self.bound.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, at: u32) -> Option<u32> {
+        let ready = self.ready.len();
+        if at < ready { self.ready.get(at) } else { self.unwell.get(at - ready) }
     }
 }
 
@@ -101,6 +85,19 @@ pub(super) struct Pool {
     classes: [OnceLock<Box<WeightClass>>; WEIGHT_CLASSES],
     /// Made when the first request with a key comes.
     pub(super) ring: OnceLock<Box<Ring>>,
+    /// Requests in flight that were given to somebody as one of these nodes, if the strategy wants
+    /// them counted.
+    requests: OnceLock<Box<Stripes>>,
+    back: Back,
+}
+
+/// When the first of those comes back who take no requests, as it was counted last.
+#[derive(Debug, Default)]
+struct Back {
+    /// How many changes of nodes there had been then.
+    changes: AtomicU64,
+    /// Nanoseconds; zero: nobody.
+    at: AtomicU64,
 }
 
 impl Pool {
@@ -116,6 +113,36 @@ impl Pool {
 
     pub(super) fn weight(&self) -> u64 {
         self.weight.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn count_request(&self, stripe: u16, change: i64) {
+        self.requests.get_or_init(Box::default).add(stripe, change);
+    }
+
+    /// Requests in flight, if they are counted.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get().map_or(0, |requests| requests.sum())
+    }
+
+    /// When the first node comes back, in nanoseconds, if that is known. `count` finds out, once for
+    /// each change of a node: when nobody takes requests, everybody asks.
+    pub(super) fn next_back(
+        &self,
+        changes: u64,
+        now: u64,
+        count: impl FnOnce() -> Option<u64>,
+    ) -> Option<u64> {
+        let Back { changes: counted_for, at } = &self.back;
+        let known = counted_for.load(Ordering::Acquire) == changes;
+        let next = at.load(Ordering::Relaxed);
+        if known && (next == 0 || next > now) {
+            return (next != 0).then_some(next);
+        }
+        let next = count();
+        at.store(next.unwrap_or(0), Ordering::Relaxed);
+        counted_for.store(changes, Ordering::Release);
+        next
     }
 
     pub(super) fn class(&self, class: u8) -> Option<&WeightClass> {
@@ -139,38 +166,43 @@ impl Pool {
         self.classes.get(bits.trailing_zeros() as usize)?.get().map(Box::as_ref)
     }
 
-    /// A weight class, drawn by its size and largest weight.
+    /// The only weight class that has nodes, if there is but one.
     #[inline]
-    pub(super) fn drawn(&self, with_unwell: bool, draw: &mut Draw<'_>) -> Option<Drawn<'_>> {
+    pub(super) fn undivided(&self, with_unwell: bool) -> Option<&WeightClass> {
         let bits = self.bits(with_unwell);
-        let drawn = |class| Drawn { class, with_unwell, visit: 0 };
-        if bits.is_power_of_two() {
-            return self.only(bits).map(drawn);
-        }
+        if bits.is_power_of_two() { self.only(bits) } else { None }
+    }
+
+    /// A weight class, drawn by its size and largest weight.
+    pub(super) fn drawn(&self, with_unwell: bool, draw: &mut Draw<'_>) -> Option<&WeightClass> {
+        let bits = self.bits(with_unwell);
         let total: u64 = self.occupied(bits).map(|class| size(class, with_unwell)).sum();
         let mut left = draw.number().checked_rem(total)?;
         for class in self.occupied(bits) {
             let size = size(class, with_unwell);
             if left < size {
-                return Some(drawn(class));
+                return Some(class);
             }
             left -= size;
         }
-        self.occupied(bits).last().map(drawn)
+        self.occupied(bits).last()
     }
 
-    /// The weight class whose turn it is: each has its share of the turns, evenly spread, and its
-    /// visits are counted without a gap.
+    /// The weight class whose turn it is, and how often it had its turn before: each has its share
+    /// of the turns, evenly spread, and its visits are counted without a gap.
     ///
     /// Of the first `t` turns, `⌊t·s⌋` belong to a class with the share `s`, and the turns that
     /// are not its own are the turns of the others (a Sturmian word, one per class).
     #[inline]
-    pub(super) fn in_turn(&self, with_unwell: bool, turn: u64) -> Option<Drawn<'_>> {
-        let bits = self.bits(with_unwell);
-        if bits.is_power_of_two() {
-            let drawn = |class| Drawn { class, with_unwell, visit: turn };
-            return self.only(bits).map(drawn);
+    pub(super) fn in_turn(&self, with_unwell: bool, turn: u64) -> Option<(&WeightClass, u64)> {
+        match self.undivided(with_unwell) {
+            Some(class) => Some((class, turn)),
+            None => self.in_divided_turn(with_unwell, turn),
         }
+    }
+
+    fn in_divided_turn(&self, with_unwell: bool, turn: u64) -> Option<(&WeightClass, u64)> {
+        let bits = self.bits(with_unwell);
         let mut rest: u64 = self.occupied(bits).map(|class| size(class, with_unwell)).sum();
         // Floats are exact enough below 2^40 turns, and after that it starts anew.
         let mut turn = turn & ((1 << 40) - 1);
@@ -182,22 +214,40 @@ impl Pool {
             }
             let share = size as f64 / rest as f64;
             let before = whole(turn as f64 * share);
-            let drawn = Drawn { class, with_unwell, visit: before };
             if size >= rest || whole((turn + 1) as f64 * share) > before {
-                return Some(drawn);
+                return Some((class, before));
             }
             turn -= before;
             rest -= size;
-            last = Some(drawn);
+            last = Some((class, before));
         }
         last
     }
 
-    /// Every node, ready ones first.
-    pub(super) fn members(&self, with_unwell: bool) -> impl Iterator<Item = u32> {
-        let ready = self.occupied(u32::MAX).flat_map(|class| class.ready.iter());
-        let unwell = self.occupied(u32::MAX).flat_map(|class| class.unwell.iter());
-        ready.chain(unwell.filter(move |_| with_unwell))
+    /// Every node, beginning at one of them; ready ones come before unwell ones.
+    pub(super) fn members_from(
+        &self,
+        start: usize,
+        with_unwell: bool,
+    ) -> impl Iterator<Item = u32> {
+        let length = self.ready() + if with_unwell { self.unwell() } else { 0 };
+        let length = length as usize;
+        (start..start + length).filter_map(move |at| self.member(round(at as u64, length)))
+    }
+
+    /// One of all nodes, ready ones first.
+    fn member(&self, mut at: usize) -> Option<u32> {
+        for health in [Health::Ready, Health::Unwell] {
+            for class in self.occupied(u32::MAX) {
+                let list = class.list(health);
+                let length = list.len() as usize;
+                if at < length {
+                    return list.get(low(at as u64));
+                }
+                at -= length;
+            }
+        }
+        None
     }
 
     // The rest is for the holder of the table's lock.
@@ -247,7 +297,7 @@ impl Pool {
 }
 
 fn size(class: &WeightClass, with_unwell: bool) -> u64 {
-    u64::from(class.len(with_unwell)) * u64::from(class.bound.load(Ordering::Relaxed))
+    u64::from(class.len(with_unwell)) * u64::from(class.bound())
 }
 
 /// Whether the `round`-th visit of a node is one that it serves, if it serves `share` (0–1) of

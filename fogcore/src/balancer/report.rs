@@ -92,6 +92,7 @@ pub(super) struct Used {
 }
 
 impl Used {
+    #[inline]
     pub(super) fn unpacked(word: u64) -> Self {
         let part = |shift: u32| match quarter(word >> shift) {
             UNKNOWN => 0.5,

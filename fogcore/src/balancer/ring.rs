@@ -2,14 +2,17 @@
 //!
 //! Each node has some points on a circle of 2^44 places, which follow from its id alone: every
 //! process that knows the same nodes has the same ring. A key belongs to the first point at or
-//! after its own place. (Karger et al., STOC 1997.) The circle is cut into equal pieces with a few
-//! points each, and the points of a piece lie side by side in one cache line: a look-up reads that
-//! line instead of searching. A node that joins or leaves changes only the lines of its own points.
+//! after its own place. (Karger et al., STOC 1997.) The circle is cut into pieces with a few points
+//! each, and the points of a piece lie side by side in one cache line: a look-up reads that line
+//! instead of searching.
+//!
+//! As points come, pieces are halved, one after the other (Litwin, "Linear Hashing", VLDB 1980, with
+//! places read from their last bit to their first): the ring grows and shrinks piece by piece, and a
+//! node that joins or leaves changes only the lines of its own points and a few halves.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::stable::Stable;
@@ -18,8 +21,10 @@ use crate::id::NodeId;
 
 /// Entries of one line.
 const LINE: usize = 8;
-/// A table is doubled when there are more points than this per line.
-const MOST_FILL: u64 = 6;
+/// A piece is halved when there are more points than this per piece.
+const MOST_FILL: u64 = 4;
+/// Two halves are joined when there are fewer: far less, so that it cannot flutter.
+const LEAST_FILL: u64 = 1;
 /// Bits of a place; an entry is `place << NUMBER_BITS | number`.
 const PLACE_BITS: u32 = 64 - NUMBER_BITS;
 /// Bits of a node's number.
@@ -29,8 +34,13 @@ const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 const EMPTY: u64 = u64::MAX;
 /// The most points of one node.
 const MOST_POINTS: u32 = 4_096;
-/// Bits of the smallest table's pieces.
-const FEWEST_BITS: u32 = 4;
+const FEWEST_PIECES: u32 = 16;
+/// Segments of lines: 67 million of them.
+const SEGMENTS: usize = 20;
+/// A piece that is being changed might lead in circles.
+const LONGEST_CHAIN: usize = 32;
+/// How often a look-up is repeated that met a change.
+const LOOKS: usize = 3;
 
 /// How many points a node of this weight has. A point more for a part of one would be too many, and
 /// to turn keys away instead would move those of others.
@@ -42,24 +52,19 @@ pub(super) fn points(weight: u16, per_hundred: u16) -> u32 {
 /// The ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    table: ArcSwap<Table>,
-    changing: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Table {
-    /// Bits of a place that tell its piece.
-    bits: u32,
-    lines: Box<[Line]>,
+    pieces: AtomicU32,
+    lines: Stable<Line, SEGMENTS>,
     /// Where pieces go on that have more points than fit in their line.
-    further: Stable<Line>,
-    free: Mutex<Free>,
-    points: AtomicU64,
+    further: Stable<Line, SEGMENTS>,
+    writer: Mutex<Writer>,
 }
 
 #[derive(Debug, Default)]
-struct Free {
-    lines: Vec<u32>,
+struct Writer {
+    points: u64,
+    /// Further lines that nobody uses.
+    free: Vec<u32>,
+    /// How many further lines there are.
     made: u32,
 }
 
@@ -76,7 +81,40 @@ impl Default for Line {
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { table: ArcSwap::from_pointee(Table::new(FEWEST_BITS)), changing: Mutex::default() }
+        let lines = Stable::default();
+        (0..FEWEST_PIECES).for_each(|piece| {
+            lines.get_or_make(piece, |_| Line::default());
+        });
+        let pieces = AtomicU32::new(FEWEST_PIECES);
+        Self { pieces, lines, further: Stable::default(), writer: Mutex::default() }
+    }
+}
+
+/// Which piece a place is in.
+#[derive(Clone, Copy)]
+struct Piece {
+    index: u32,
+    /// Bits of its places that are the same.
+    depth: u32,
+}
+
+impl Piece {
+    #[inline]
+    const fn of(place: u64, pieces: u32) -> Self {
+        let bits = pieces.ilog2();
+        let backwards = low(place.reverse_bits());
+        let index = backwards & ((1 << bits) - 1);
+        // Those before the one that is halved next have been halved.
+        if index < pieces - (1 << bits) {
+            let index = backwards & ((2 << bits) - 1);
+            return Self { index, depth: bits + 1 };
+        }
+        Self { index, depth: bits }
+    }
+
+    /// The first place after it, round the circle.
+    const fn end(self, place: u64) -> u64 {
+        ((place >> (64 - self.depth)) + 1) << (64 - self.depth)
     }
 }
 
@@ -84,120 +122,122 @@ impl Ring {
     /// The number of the node that the `attempt`-th try for `key` leads to. Further tries jump to
     /// other places rather than on to the next point, so that what one node cannot take is spread
     /// over all others (Chen, Coleman and Shrivastava, AAAI 2021).
+    #[inline]
     pub(super) fn find(&self, key: u64, attempt: u32) -> Option<u32> {
         let hash = xxh3_64_with_seed(&key.to_le_bytes(), u64::from(attempt));
-        self.table.load().find(hash)
+        let place = hash & !NUMBER;
+        let pieces = self.pieces.load(Ordering::Acquire);
+        let found = self.first_from(Piece::of(place, pieces).index, place);
+        if found.is_some() { found } else { self.find_further(place, pieces) }
     }
 
-    /// Gives a node its points.
-    pub(super) fn add(&self, node: &NodeId, number: u32, points: u32) {
-        let _changing = self.lock();
-        let mut table = self.table.load_full();
-        let after = table.points.load(Ordering::Relaxed) + u64::from(points);
-        if after > table.room() {
-            table = Arc::new(table.resized(bits_for(after)));
-            self.table.store(Arc::clone(&table));
-        }
-        for point in 0..points {
-            table.change(entry(node, point, number), true);
-        }
-    }
-
-    /// Takes a node's points away.
-    pub(super) fn remove(&self, node: &NodeId, number: u32, points: u32) {
-        let _changing = self.lock();
-        let table = self.table.load_full();
-        for point in 0..points {
-            table.change(entry(node, point, number), false);
-        }
-        let left = table.points.load(Ordering::Relaxed);
-        // Far below the size at which it would grow again, so that it cannot flutter.
-        if table.bits > FEWEST_BITS && left < table.room() / 8 {
-            self.table.store(Arc::new(table.resized(bits_for(left * 2))));
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes that it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let table = self.table.load();
-        let further = table.free().made as usize;
-        (table.lines.len() + further) * size_of::<Line>()
-    }
-}
-
-fn bits_for(points: u64) -> u32 {
-    let lines = points.div_ceil(MOST_FILL).next_power_of_two();
-    lines.trailing_zeros().clamp(FEWEST_BITS, 30)
-}
-
-fn entry(node: &NodeId, point: u32, number: u32) -> u64 {
-    // In two steps: of up to three bytes, XXH3 takes the exclusive or with the seed, and "n10" and
-    // "n11" would have the very same points.
-    let name = xxh3_64(node.as_str().as_bytes());
-    let hash = xxh3_64_with_seed(&name.to_le_bytes(), u64::from(point));
-    hash >> NUMBER_BITS << NUMBER_BITS | u64::from(number)
-}
-
-impl Table {
-    fn new(bits: u32) -> Self {
-        let lines = (0..1_usize << bits).map(|_| Line::default()).collect();
-        let (further, free) = (Stable::default(), Mutex::default());
-        Self { bits, lines, further, free, points: AtomicU64::new(0) }
-    }
-
-    /// How many points fit before it is doubled.
-    fn room(&self) -> u64 {
-        self.lines.len() as u64 * MOST_FILL
-    }
-
-    fn piece(&self, hash: u64) -> usize {
-        usize::try_from(hash >> (64 - self.bits)).unwrap_or(0)
-    }
-
-    fn find(&self, hash: u64) -> Option<u32> {
-        let from = hash >> NUMBER_BITS << NUMBER_BITS;
-        let first = self.piece(hash);
-        if let Some(number) = self.first_from(first, from) {
-            return Some(number);
-        }
-        // Around the circle once, back to the points before the key's own place.
-        let mask = self.lines.len() - 1;
-        (1..=self.lines.len()).find_map(|step| self.first_from((first + step) & mask, 0))
-    }
-
-    /// The first node of a piece whose point is not before `from`.
-    fn first_from(&self, piece: usize, from: u64) -> Option<u32> {
-        let mut line = &self.lines[piece];
-        // A piece that is being changed might lead in circles.
-        for _ in 0..32 {
-            for (at, entry) in line.0.iter().enumerate() {
-                let entry = entry.load(Ordering::Relaxed);
-                let is_point = entry & NUMBER != NUMBER;
-                if is_point && entry >= from {
-                    return Some(low(entry & NUMBER));
-                }
-                if entry == EMPTY {
-                    return None;
-                }
-                if !is_point && at == LINE - 1 {
-                    line = self.further.get(low(entry >> NUMBER_BITS))?;
-                    break;
-                }
-                if at == LINE - 1 {
-                    return None;
-                }
+    /// In the pieces after the place's own, round the circle.
+    fn find_further(&self, from: u64, mut pieces: u32) -> Option<u32> {
+        for _ in 0..LOOKS {
+            let mut place = from;
+            let found = (0..pieces).find_map(|_| {
+                place = Piece::of(place, pieces).end(place);
+                self.first_from(Piece::of(place, pieces).index, place)
+            });
+            let before = std::mem::replace(&mut pieces, self.pieces.load(Ordering::Acquire));
+            if before == pieces {
+                return found;
+            }
+            // What was halved meanwhile may have been missed.
+            let own = self.first_from(Piece::of(from, pieces).index, from);
+            if own.is_some() {
+                return own;
             }
         }
         None
     }
 
-    fn entries(&self, piece: usize) -> (Vec<u64>, Vec<u32>) {
+    /// The first node of a piece whose point is not before `from`.
+    #[inline]
+    fn first_from(&self, piece: u32, from: u64) -> Option<u32> {
+        let mut line = self.lines.get(piece)?;
+        for _ in 0..LONGEST_CHAIN {
+            // How many are before it is counted, not searched: a branch would be guessed wrong.
+            let is_before = |entry: &AtomicU64| usize::from(entry.load(Ordering::Acquire) < from);
+            let before: usize = line.0[..LINE - 1].iter().map(is_before).sum();
+            let entry = line.0[before].load(Ordering::Acquire);
+            let is_point = entry & NUMBER != NUMBER;
+            if is_point {
+                return (entry >= from).then_some(low(entry & NUMBER));
+            }
+            if entry == EMPTY {
+                return None;
+            }
+            line = self.further.get(low(entry >> NUMBER_BITS))?;
+        }
+        None
+    }
+
+    /// Gives a node its points.
+    pub(super) fn add(&self, node: &NodeId, number: u32, points: u32) {
+        let mut writer = self.lock();
+        for point in 0..points {
+            self.change(&mut writer, entry(node, point, number), true);
+            self.grow(&mut writer);
+        }
+    }
+
+    /// Takes a node's points away.
+    pub(super) fn remove(&self, node: &NodeId, number: u32, points: u32) {
+        let mut writer = self.lock();
+        for point in 0..points {
+            self.change(&mut writer, entry(node, point, number), false);
+            self.shrink(&mut writer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let lines = self.pieces.load(Ordering::Relaxed) + self.lock().made;
+        lines as usize * size_of::<Line>()
+    }
+
+    /// Halves the next piece, if there are too many points.
+    fn grow(&self, writer: &mut Writer) {
+        let pieces = self.pieces.load(Ordering::Relaxed);
+        if writer.points <= u64::from(pieces) * MOST_FILL
+            || self.lines.get_or_make(pieces, |_| Line::default()).is_none()
+        {
+            return;
+        }
+        let halved = pieces - (1 << pieces.ilog2());
+        let (entries, links) = self.entries(halved);
+        let stays = |entry: &&u64| Piece::of(**entry, pieces + 1).index == halved;
+        let (first, second): (Vec<u64>, Vec<u64>) = entries.iter().partition(stays);
+        // In this order: until the end, each point is where a look-up expects it.
+        self.write(writer, pieces, &second, Vec::new());
+        self.pieces.store(pieces + 1, Ordering::Release);
+        self.write(writer, halved, &first, links);
+    }
+
+    /// Joins the last piece with its other half, if there are too few points.
+    fn shrink(&self, writer: &mut Writer) {
+        let last = self.pieces.load(Ordering::Relaxed) - 1;
+        if last < FEWEST_PIECES || writer.points >= u64::from(last) * LEAST_FILL {
+            return;
+        }
+        let other = last - (1 << last.ilog2());
+        let (second, second_links) = self.entries(last);
+        let (mut entries, links) = self.entries(other);
+        entries.extend(second);
+        entries.sort_unstable();
+        self.write(writer, other, &entries, links);
+        self.pieces.store(last, Ordering::Release);
+        self.write(writer, last, &[], second_links);
+    }
+
+    fn entries(&self, piece: u32) -> (Vec<u64>, Vec<u32>) {
         let (mut entries, mut links) = (Vec::with_capacity(LINE), Vec::new());
-        let mut line = Some(&self.lines[piece]);
+        let mut line = self.lines.get(piece);
         while let Some(current) = line.take() {
             for entry in &current.0 {
                 let entry = entry.load(Ordering::Relaxed);
@@ -213,73 +253,58 @@ impl Table {
         (entries, links)
     }
 
-    /// Puts a point in, or takes it out. Only one thread may do so at a time.
-    fn change(&self, point: u64, add: bool) {
-        let piece = self.piece(point);
+    /// Puts a point in, or takes it out.
+    fn change(&self, writer: &mut Writer, point: u64, add: bool) {
+        let piece = Piece::of(point, self.pieces.load(Ordering::Relaxed)).index;
         let (mut entries, links) = self.entries(piece);
         match (entries.binary_search(&point), add) {
             (Err(at), true) => {
                 entries.insert(at, point);
-                self.points.fetch_add(1, Ordering::Relaxed);
+                writer.points += 1;
             }
             (Ok(at), false) => {
                 entries.remove(at);
-                self.points.fetch_sub(1, Ordering::Relaxed);
+                writer.points -= 1;
             }
             _ => return,
         }
-        self.write(piece, &entries, links);
+        self.write(writer, piece, &entries, links);
     }
 
-    fn write(&self, piece: usize, entries: &[u64], mut links: Vec<u32>) {
+    fn write(&self, writer: &mut Writer, piece: u32, entries: &[u64], mut links: Vec<u32>) {
         links.reverse();
-        let mut line = &self.lines[piece];
+        let mut line = self.lines.get(piece);
         let mut left = entries;
-        loop {
+        while let Some(current) = line.take() {
             let fits = left.len() <= LINE;
             let (here, rest) = left.split_at(if fits { left.len() } else { LINE - 1 });
-            let link = if fits { None } else { self.further_line(links.pop()) };
+            let link = if fits { None } else { self.further_line(writer, links.pop()) };
             let mut words = here.iter().copied().chain(link.map(|(link, _)| link));
-            for place in &line.0 {
-                place.store(words.next().unwrap_or(EMPTY), Ordering::Relaxed);
+            for place in &current.0 {
+                place.store(words.next().unwrap_or(EMPTY), Ordering::Release);
             }
-            match link {
-                Some((_, next)) => (line, left) = (next, rest),
-                None => break,
-            }
+            (line, left) = (link.map(|(_, next)| next), rest);
         }
-        self.free().lines.extend(links);
+        writer.free.extend(links);
     }
 
     /// A further line, and the entry that leads there.
-    fn further_line(&self, used_before: Option<u32>) -> Option<(u64, &Line)> {
-        let number = used_before.unwrap_or_else(|| {
-            let mut free = self.free();
-            free.lines.pop().unwrap_or_else(|| {
-                free.made += 1;
-                free.made - 1
-            })
+    fn further_line(&self, writer: &mut Writer, used_before: Option<u32>) -> Option<(u64, &Line)> {
+        let number = used_before.or_else(|| writer.free.pop()).unwrap_or_else(|| {
+            writer.made += 1;
+            writer.made - 1
         });
         let line = self.further.get_or_make(number, |_| Line::default())?;
         Some((u64::from(number) << NUMBER_BITS | NUMBER, line))
     }
+}
 
-    fn resized(&self, bits: u32) -> Self {
-        let table = Self::new(bits);
-        let mut entries: Vec<u64> = Vec::new();
-        for piece in 0..self.lines.len() {
-            entries.extend(self.entries(piece).0);
-        }
-        table.points.store(entries.len() as u64, Ordering::Relaxed);
-        for piece in entries.chunk_by(|a, b| table.piece(*a) == table.piece(*b)) {
-            table.write(table.piece(piece[0]), piece, Vec::new());
-        }
-        table
-    }
-
-    fn free(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn entry(node: &NodeId, point: u32, number: u32) -> u64 {
+    // In two steps: of up to three bytes, XXH3 takes the exclusive or with the seed, and "n10" and
+    // "n11" would have the very same points.
+    let name = xxh3_64(node.as_str().as_bytes());
+    let hash = xxh3_64_with_seed(&name.to_le_bytes(), u64::from(point));
+    hash & !NUMBER | u64::from(number)
 }
 
 const _: () = assert!(PLACE_BITS == 44, "the documentation says so");
@@ -360,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_joining_and_the_tables_size_make_no_difference() {
+    fn the_order_of_joining_and_what_was_there_before_make_no_difference() {
         let (one, other) = (Ring::default(), Ring::default());
         (0..100).for_each(|node| one.add(&name(node), node, 32));
         // It has been far larger before.

@@ -21,7 +21,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
 use super::policy::BalancerPolicy;
-use super::pool::{Health, WEIGHT_CLASSES};
+use super::pool::{Health, Pool, WEIGHT_CLASSES};
 use super::slot::Readings;
 use super::strategy::Strategy;
 use super::table::{MOST_NODES, PoolKey};
@@ -49,7 +48,6 @@ pub struct Snapshot {
     nodes: Vec<FrozenNode>,
     pools: Vec<FrozenPool>,
     hot_above: Option<f32>,
-    requests: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +62,8 @@ struct FrozenNode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct FrozenPool {
     key: PoolKey,
+    /// In flight.
+    requests: u64,
     classes: Vec<FrozenClass>,
 }
 
@@ -105,6 +105,11 @@ impl Snapshot {
             slot.restore(&node.readings);
         }
         for (number, pool) in (0..).zip(&self.pools) {
+            if table.settings.with_ring
+                && let Some(restored) = table.pool(number)
+            {
+                restored.count_request(0, i64::try_from(pool.requests).unwrap_or(i64::MAX));
+            }
             for class in &pool.classes {
                 let lists = [(Health::Ready, &class.ready), (Health::Unwell, &class.unwell)];
                 for (health, places) in lists {
@@ -113,13 +118,12 @@ impl Snapshot {
                     }
                 }
                 if let Some(lists) = table.pool(number).and_then(|pool| pool.class(class.class)) {
-                    lists.bound.store(class.bound, Relaxed);
+                    lists.set_bound(class.bound);
                 }
             }
         }
         drop(writer);
         table.set_hot_above(self.hot_above.unwrap_or(f32::INFINITY));
-        table.requests.add(0, i64::try_from(self.requests).unwrap_or(i64::MAX));
         Ok(balancer)
     }
 
@@ -163,6 +167,7 @@ impl Balancer {
         }
         let pools = (0..).zip(&writer.pool_keys).map(|(number, key)| FrozenPool {
             key: key.clone(),
+            requests: self.table.pool(number).map_or(0, Pool::requests),
             classes: self.frozen_classes(number),
         });
         let hot_above = self.table.hot_above();
@@ -172,7 +177,6 @@ impl Balancer {
             nodes,
             pools: pools.collect(),
             hot_above: hot_above.is_finite().then_some(hot_above),
-            requests: self.table.requests.sum(),
         }
     }
 
@@ -182,7 +186,7 @@ impl Balancer {
             let lists = pool.class(class)?;
             Some(FrozenClass {
                 class,
-                bound: lists.bound.load(Relaxed),
+                bound: lists.bound(),
                 ready: lists.ready.iter().collect(),
                 unwell: lists.unwell.iter().collect(),
             })

@@ -11,17 +11,17 @@ pub(super) const CAPACITY: u32 = (1 << 20) - FIRST;
 
 /// An array in segments that are made when they are needed and stay where they are.
 #[derive(Debug)]
-pub(super) struct Stable<T> {
-    segments: [OnceLock<Box<[T]>>; SEGMENTS],
+pub(super) struct Stable<T, const MOST: usize = SEGMENTS> {
+    segments: [OnceLock<Box<[T]>>; MOST],
 }
 
-impl<T> Default for Stable<T> {
+impl<T, const MOST: usize> Default for Stable<T, MOST> {
     fn default() -> Self {
-        Self { segments: [const { OnceLock::new() }; SEGMENTS] }
+        Self { segments: [const { OnceLock::new() }; MOST] }
     }
 }
 
-impl<T> Stable<T> {
+impl<T, const MOST: usize> Stable<T, MOST> {
     /// The entry, if its segment was made.
     #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&T> {
@@ -31,10 +31,10 @@ impl<T> Stable<T> {
 
     /// The entry; makes its segment if need be.
     pub(super) fn get_or_make(&self, index: u32, make: impl FnMut(u32) -> T) -> Option<&T> {
-        let (segment, offset) = locate(index);
-        let first = (FIRST << segment) - FIRST;
-        let length = FIRST << segment;
-        let segment = self.segments.get(segment)?;
+        let (at, offset) = locate(index);
+        let segment = self.segments.get(at)?;
+        let length = FIRST << at;
+        let first = length - FIRST;
         segment.get_or_init(|| (first..first + length).map(make).collect()).get(offset)
     }
 }

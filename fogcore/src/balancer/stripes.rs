@@ -16,6 +16,7 @@ pub(super) struct Stripes {
 struct Part(AtomicI64);
 
 impl Stripes {
+    #[inline]
     pub(super) fn add(&self, stripe: u16, change: i64) {
         self.parts[usize::from(stripe) % STRIPES].0.fetch_add(change, Ordering::AcqRel);
     }

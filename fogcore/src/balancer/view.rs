@@ -5,10 +5,10 @@
 //! strategy only says how to choose among those that come up.
 
 use super::dice::Draw;
-use super::pool::{Pool, scatter, serves};
+use super::meter::{FULL, Meter, SLOW_START, takes};
+use super::pool::{Pool, WeightClass, scatter, serves};
 use super::report::Used;
 use super::request::Key;
-use super::slot::{FULL, LIVE, OUT, SLOW_START, Slot, UNWELL, breaker_bit};
 use super::table::Table;
 use crate::failover::words::{low, round};
 
@@ -20,12 +20,16 @@ const TURNS: u32 = 64;
 /// most four fifths of the nodes are full, so that one key in a million comes to this.
 const JUMPS: u32 = 64;
 
+/// How many nodes are looked at for one with room: more would make the busiest times the slowest.
+pub(super) const MOST_SEARCHED: usize = 1_024;
+
 /// The nodes of one scope that take requests, at one moment. It is not frozen: two looks at a node
 /// may differ, and a choice is checked before it is used.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'t> {
     pub(super) table: &'t Table,
     pub(super) pool: &'t Pool,
+    pub(super) pool_number: u32,
     /// Whether those count that do not do well, because too few do.
     pub(super) panicking: bool,
     pub(super) class: u8,
@@ -37,7 +41,7 @@ pub struct View<'t> {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'t> {
     pub(super) number: u32,
-    pub(super) slot: &'t Slot,
+    pub(super) meter: &'t Meter,
 }
 
 impl PartialEq for Candidate<'_> {
@@ -61,17 +65,23 @@ impl<'t> View<'t> {
 
     #[inline]
     pub(super) fn candidate(&self, number: u32) -> Option<Candidate<'t>> {
-        Some(Candidate { number, slot: self.table.slot(number)? })
+        Some(Candidate { number, meter: self.table.meter(number)? })
     }
 
     /// Any node, each as often as its weight says. Constant time.
     #[inline]
     pub fn any(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        self.any_of(self.pool.undivided(self.panicking), draw)
+    }
+
+    #[inline]
+    fn any_of(&self, all: Option<&'t WeightClass>, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
             // A class may become empty between two looks.
-            let Some(nodes) = self.pool.drawn(self.panicking, draw) else { break };
-            let Some(number) = nodes.get(draw.below(nodes.len())) else { continue };
+            let Some(nodes) = all.or_else(|| self.pool.drawn(self.panicking, draw)) else { break };
+            let at = draw.below(nodes.len(self.panicking));
+            let Some(number) = nodes.get(at) else { continue };
             let candidate = self.candidate(number)?;
             if self.comes_up(candidate, nodes.bound(), draw) {
                 return Some(candidate);
@@ -86,9 +96,10 @@ impl<'t> View<'t> {
     pub fn next(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
-            let Some(nodes) = self.pool.in_turn(self.panicking, draw.turn()) else { break };
-            let place = round(nodes.visit, (nodes.len() as usize).max(1));
-            let Some(number) = nodes.get(low(place as u64)) else { continue };
+            let turn = self.pool.in_turn(self.panicking, draw.turn());
+            let Some((nodes, visit)) = turn else { break };
+            let length = u64::from(nodes.len(self.panicking).max(1));
+            let Some(number) = nodes.get(low(visit % length)) else { continue };
             let candidate = self.candidate(number)?;
             if self.comes_up(candidate, nodes.bound(), draw) {
                 return Some(candidate);
@@ -105,13 +116,14 @@ impl<'t> View<'t> {
     pub fn next_smoothly(&self, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..TURNS {
-            let Some(nodes) = self.pool.in_turn(self.panicking, draw.turn()) else { break };
-            let length = u64::from(nodes.len().max(1));
-            let Some(number) = nodes.get(low(nodes.visit % length)) else { continue };
+            let turn = self.pool.in_turn(self.panicking, draw.turn());
+            let Some((nodes, visit)) = turn else { break };
+            let length = u64::from(nodes.len(self.panicking).max(1));
+            let Some(number) = nodes.get(low(visit % length)) else { continue };
             let candidate = self.candidate(number)?;
             let share = self.share(candidate) * f64::from(self.weight(candidate))
                 / f64::from(nodes.bound().max(1));
-            if share >= 1.0 || serves(share, nodes.visit / length, scatter(number)) {
+            if share >= 1.0 || serves(share, visit / length, scatter(number)) {
                 return Some(candidate);
             }
             last = Some(candidate);
@@ -130,6 +142,7 @@ impl<'t> View<'t> {
     /// `bound` times their share of all in flight. A request that is refused there goes on where
     /// it left off.
     pub fn keyed_within(&self, key: Key, bound: f64, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        let mut first = None;
         for _ in 0..JUMPS {
             let attempt = draw.jump();
             let candidate = self.keyed(key, attempt)?;
@@ -138,17 +151,17 @@ impl<'t> View<'t> {
                 if self.has_room(candidate, bound) {
                     return Some(candidate);
                 }
+                first = first.or(Some(candidate));
             }
         }
-        // Most nodes are full or away; who has room is in the list.
+        // Most nodes are full, of other scopes' requests too, or away; who has room is in the list.
         let with_room = |number| {
             self.candidate(number).filter(|node| self.takes(*node) && self.has_room(*node, bound))
         };
         // From where the key says, so that not all such keys come to the first one.
         let start = round(key.0, (self.len() as usize).max(1));
-        let list = || self.pool.members(self.panicking);
-        let found = list().skip(start).filter_map(with_room).next();
-        found.or_else(|| list().take(start).filter_map(with_room).next()).or_else(|| self.any(draw))
+        let mut searched = self.pool.members_from(start, self.panicking).take(MOST_SEARCHED);
+        searched.find_map(with_room).or(first).or_else(|| self.any(draw))
     }
 
     fn has_room(&self, candidate: Candidate<'_>, bound: f64) -> bool {
@@ -157,30 +170,34 @@ impl<'t> View<'t> {
         in_flight == 0 || bound.is_infinite() || f64::from(in_flight) < self.bound(candidate, bound)
     }
 
-    /// The most requests that a node may have in flight: `bound` times its share of all of them
-    /// and the new one, rounded up.
+    /// The most requests that a node may have in flight: `bound` times its share of all those that
+    /// were sent to this scope, and the new one, rounded up. Requests of other scopes count where
+    /// they are, so that a node that is busy with them gets less.
     #[must_use]
     pub fn bound(&self, candidate: Candidate<'_>, bound: f64) -> f64 {
-        let (requests, weight) = self.table.in_flight_for_weight(self.class);
-        let share = f64::from(self.weight(candidate)) / weight.max(1) as f64;
-        (bound * (requests + 1) as f64 * share).ceil().max(1.0)
+        let share = f64::from(self.weight(candidate)) / self.pool.weight().max(1) as f64;
+        (bound * (self.pool.requests() + 1) as f64 * share).ceil().max(1.0)
     }
 
     /// Whether a node takes requests.
     #[must_use]
     pub fn takes(&self, candidate: Candidate<'_>) -> bool {
-        takes(candidate.slot.flags(), self.class, self.panicking)
+        takes(candidate.meter.flags(), self.class, self.panicking)
     }
 
     /// Whether a key stays with its node: a node with less than a full share gives some away,
     /// always the same ones.
     fn is_its_key(&self, candidate: Candidate<'_>, key: Key) -> bool {
+        if self.has_full_share(candidate) {
+            return true;
+        }
         let share = self.share(candidate);
-        share >= 1.0 || f64::from(scatter(low(key.0) ^ candidate.number)) < share * 4_294_967_296.0
+        f64::from(scatter(low(key.0) ^ candidate.number)) < share * 4_294_967_296.0
     }
 
     /// Above how many requests for a weight of 100 a node counts as hot: more than 84 % (the
     /// paper's 2^−0.25) of the nodes that reported have.
+    #[inline]
     #[must_use]
     pub fn hot_above(&self) -> f32 {
         self.table.hot_above()
@@ -195,11 +212,16 @@ impl<'t> View<'t> {
         draw: &mut Draw<'_>,
         cost: impl Fn(Candidate<'t>) -> f32,
     ) -> Option<Candidate<'t>> {
-        let mut best = self.any(draw)?;
+        let all = self.pool.undivided(self.panicking);
+        let mut best = self.any_of(all, draw)?;
         let mut least = cost(best);
         draw.note(self, best, least);
         for _ in 1..choices {
-            let Some(other) = self.other(best, draw) else { break };
+            // Another one, unless chance insists.
+            let Some(mut other) = self.any_of(all, draw) else { break };
+            if other == best {
+                other = self.any_of(all, draw).unwrap_or(other);
+            }
             let own = cost(other);
             draw.note(self, other, own);
             if own < least {
@@ -209,76 +231,77 @@ impl<'t> View<'t> {
         Some(best)
     }
 
-    /// A node that is not this one, unless chance insists.
     #[inline]
-    fn other(&self, first: Candidate<'t>, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
-        let second = self.any(draw)?;
-        if second == first { self.any(draw) } else { Some(second) }
+    fn comes_up(&self, candidate: Candidate<'_>, bound: u32, draw: &mut Draw<'_>) -> bool {
+        let weight = self.weight(candidate);
+        if weight >= bound && self.has_full_share(candidate) {
+            return true;
+        }
+        draw.chance(self.share(candidate) * f64::from(weight) / f64::from(bound.max(1)))
     }
 
     #[inline]
-    fn comes_up(&self, candidate: Candidate<'_>, bound: u32, draw: &mut Draw<'_>) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        let slot = candidate.slot;
-        let (weight, share) = (slot.weight.load(Relaxed), slot.share.load(Relaxed));
-        if weight >= bound && share == FULL && slot.flags() & SLOW_START == 0 {
-            return true;
-        }
-        let chance = self.share(candidate) * f64::from(weight) / f64::from(bound.max(1));
-        draw.chance(chance)
+    fn has_full_share(&self, candidate: Candidate<'_>) -> bool {
+        let meter = candidate.meter;
+        meter.share() == FULL && meter.flags() & SLOW_START == 0
     }
 
     /// How much of its weight a node gets now, 0–1.
     pub(super) fn share(&self, candidate: Candidate<'_>) -> f64 {
-        let slot = candidate.slot;
-        let share = slot.share.load(std::sync::atomic::Ordering::Relaxed);
-        let share = f64::from(share) / f64::from(FULL);
-        if slot.flags() & SLOW_START == 0 {
+        let meter = candidate.meter;
+        let share = f64::from(meter.share()) / f64::from(FULL);
+        if meter.flags() & SLOW_START == 0 {
             return share;
         }
-        share * self.table.settings.slow_share(slot.slow_for(self.now))
+        let slow_for = self.table.record(candidate.number).map_or(0, |it| it.slow_for(self.now));
+        share * self.table.settings.slow_share(slow_for)
     }
 
     /// Its weight, 1–65,535.
+    #[inline]
     #[must_use]
     pub fn weight(&self, candidate: Candidate<'_>) -> u32 {
-        candidate.slot.weight.load(std::sync::atomic::Ordering::Relaxed)
+        u32::from(candidate.meter.weight())
     }
 
     /// Requests in flight that were given to it here.
+    #[inline]
     #[must_use]
     pub fn in_flight(&self, candidate: Candidate<'_>) -> u32 {
-        candidate.slot.in_flight()
+        candidate.meter.in_flight()
     }
 
     /// Requests in flight as the node told them last, if that is at most `within_ms` milliseconds
     /// ago.
+    #[inline]
     #[must_use]
     pub fn reported(&self, candidate: Candidate<'_>, within_ms: u32) -> Option<u32> {
-        let (in_flight, age) = candidate.slot.reported(self.now)?;
+        let (in_flight, age) = candidate.meter.reported(self.now)?;
         (age <= within_ms).then_some(in_flight)
     }
 
     /// The peak EWMA of its latency, in seconds; none if it never answered.
     #[must_use]
     pub fn latency(&self, candidate: Candidate<'_>) -> Option<f64> {
-        let nanos = candidate.slot.latency(self.now, self.table.settings.latency_fading)?;
-        Some(nanos * 1e-9)
+        let seconds = self.latency_seconds(candidate);
+        (seconds > 0.0).then(|| f64::from(seconds))
+    }
+
+    /// The same, zero if it never answered.
+    #[inline]
+    pub(super) fn latency_seconds(&self, candidate: Candidate<'_>) -> f32 {
+        candidate.meter.latency(self.now, self.table.settings.latency_fading) * 1e-9
     }
 
     /// The share of its latest calls that succeeded, 0–1.
+    #[inline]
     #[must_use]
     pub fn success(&self, candidate: Candidate<'_>) -> f32 {
-        candidate.slot.success()
+        candidate.meter.success()
     }
 
+    #[inline]
     pub(super) fn used(&self, candidate: Candidate<'_>) -> Used {
-        Used::unpacked(candidate.slot.used())
+        Used::unpacked(candidate.meter.used())
     }
-}
-
-/// Whether a node with these flags takes requests of a class.
-pub(super) const fn takes(flags: u32, class: u8, panicking: bool) -> bool {
-    let hindered = if panicking { OUT } else { OUT | UNWELL | breaker_bit(class) };
-    flags & (LIVE | hindered) == LIVE
 }

@@ -6,12 +6,12 @@
 //! work inside a model only, so nothing but the models runs in such a build.
 
 #[cfg(fogcore_loom)]
-pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
 #[cfg(fogcore_loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 pub(crate) use std::sync::atomic::Ordering;
 #[cfg(not(fogcore_loom))]
-pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
 #[cfg(not(fogcore_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
 

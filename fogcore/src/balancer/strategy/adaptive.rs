@@ -28,10 +28,10 @@ const FRESH_MS: u32 = 10_000;
 
 /// What is taken from the score counts as cost. A node without an answer yet counts as quick: it
 /// is worth finding out.
-#[expect(clippy::cast_possible_truncation, reason = "between 0 and 1")]
+#[inline]
 fn parts(view: &View<'_>, kind: RequestKind, node: Candidate<'_>) -> [f32; 7] {
     let used = view.used(node);
-    let latency = view.latency(node).unwrap_or(0.0).min(1.0) as f32;
+    let latency = view.latency_seconds(node).min(1.0);
     let told = view.reported(node, FRESH_MS).unwrap_or(0);
     let connections = view.in_flight(node).max(told) as f32 / view.weight(node) as f32;
     let (cpu, memory, storage) = (1.0 - used.cpu, 1.0 - used.memory, 1.0 - used.storage);

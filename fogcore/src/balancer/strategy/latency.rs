@@ -22,19 +22,16 @@ const USUAL_WEIGHT: f32 = 100.0;
 /// What a node counts as that has requests but has never answered, in seconds.
 const UNANSWERED: f32 = 1.0;
 
-#[expect(clippy::cast_possible_truncation, reason = "seconds, of which seven digits are enough")]
+#[inline]
 fn cost(view: &View<'_>, node: Candidate<'_>) -> f32 {
     let in_flight = view.in_flight(node);
-    let latency = match view.latency(node) {
-        Some(seconds) => seconds as f32,
-        // One request is worth finding out.
-        None if in_flight == 0 => return 0.0,
-        None => UNANSWERED,
-    };
-    // Idle nodes are drawn by weight already: only their load is divided by it.
+    let latency = view.latency_seconds(node);
+    // Idle nodes are drawn by weight already: only their load is divided by it. Of one that has
+    // never answered, one request is worth finding out.
     if in_flight == 0 {
         return latency;
     }
+    let latency = if latency > 0.0 { latency } else { UNANSWERED };
     latency * (1.0 + in_flight as f32 * USUAL_WEIGHT / view.weight(node) as f32)
 }
 

@@ -25,19 +25,20 @@ impl Default for Prequal {
 }
 
 impl Prequal {
+    #[inline]
     fn requests(&self, view: &View<'_>, node: Candidate<'_>) -> f32 {
         let told = view.reported(node, self.fresh_ms).unwrap_or(0);
         view.in_flight(node).max(told) as f32 * 100.0 / view.weight(node) as f32
     }
 
     /// Cold nodes cost their latency, hot ones more than any latency.
-    #[expect(clippy::cast_possible_truncation, reason = "seconds, seven digits are enough")]
+    #[inline]
     fn cost(&self, view: &View<'_>, node: Candidate<'_>) -> f32 {
         let requests = self.requests(view, node);
         if requests > view.hot_above() {
             return HOT + requests;
         }
-        view.latency(node).unwrap_or(0.0).min(f64::from(HOT)) as f32
+        view.latency_seconds(node).min(HOT)
     }
 }
 

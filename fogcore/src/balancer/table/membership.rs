@@ -7,9 +7,10 @@ use super::{
     MOST_NODES, MOST_POOLS, Member, Place, PoolKey, REST_OF_A_PLACE, Settings, Table, Writer, full,
 };
 use crate::balancer::endpoint::Endpoint;
+use crate::balancer::meter::{LIVE, Meter, SLOW_START};
 use crate::balancer::pool::{Health, weight_class};
 use crate::balancer::ring::{self, Ring};
-use crate::balancer::slot::{LIVE, SLOW_START, Slot};
+use crate::balancer::slot::{Record, Slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::nanos;
 use crate::id::NodeId;
@@ -31,9 +32,9 @@ impl Table {
             let until = now.saturating_add(nanos(self.settings.slow_start));
             member.slow_until = slow_start.then_some(until);
         }
-        slot.start_slowly(now);
+        slot.record.start_slowly(now);
         let flags = if slow_start { LIVE | SLOW_START } else { LIVE };
-        slot.status.store(flags, Ordering::Release);
+        slot.meter.status.store(flags, Ordering::Release);
         self.refresh(&mut writer, number, now);
         Ok(())
     }
@@ -45,11 +46,13 @@ impl Table {
         number: u32,
         endpoint: Arc<Endpoint>,
         places: Vec<Place>,
-    ) -> Result<&Slot> {
+    ) -> Result<Slot<'_>> {
         let Settings { breaker, classes, .. } = &self.settings;
         let seed = |number: u32| self.seed ^ u64::from(number);
-        let make = |number| Slot::new(breaker, seed(number));
-        let Some(slot) = self.slots.get_or_make(number, make) else { return Err(full()) };
+        let meter = self.meters.get_or_make(number, |_| Meter::new());
+        let record = self.records.get_or_make(number, |number| Record::new(breaker, seed(number)));
+        let (Some(meter), Some(record)) = (meter, record) else { return Err(full()) };
+        let slot = Slot { meter, record };
         slot.move_in(Arc::clone(&endpoint), *classes, breaker, seed(number));
         self.ring_change(&places, &endpoint, number, Ring::add);
         let id = endpoint.id.clone();
@@ -63,7 +66,7 @@ impl Table {
             slow_until: None,
             wakes_at: None,
             was_in: true,
-            compared: (slot.completed(), slot.failed()),
+            compared: (meter.completed(), slot.failed()),
         };
         let index = number as usize;
         if writer.members.len() <= index {
@@ -123,14 +126,15 @@ impl Table {
         let number = self.names.write().unwrap_or_else(PoisonError::into_inner).remove(node);
         let Some(number) = number else { return false };
         if let Some(slot) = self.slot(number) {
-            slot.status.store(0, Ordering::Release);
-            slot.move_out();
+            slot.meter.status.store(0, Ordering::Release);
+            slot.record.set_endpoint(None);
         }
         self.unlist(&mut writer, number);
         if let Some(member) = writer.members.get_mut(number as usize).and_then(Option::take) {
             self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
         }
         writer.left.push_back((number, now));
+        self.changes.fetch_add(1, Ordering::AcqRel);
         true
     }
 
@@ -138,7 +142,7 @@ impl Table {
     fn free_place(&self, writer: &mut Writer, now: u64) -> Result<u32> {
         let rest = nanos(REST_OF_A_PLACE);
         if let Some((number, since)) = writer.left.pop_front() {
-            let in_flight = self.slot(number).map_or(0, Slot::in_flight);
+            let in_flight = self.meter(number).map_or(0, Meter::in_flight);
             if in_flight == 0 && now.saturating_sub(since) >= rest {
                 return Ok(number);
             }

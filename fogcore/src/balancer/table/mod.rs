@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::balancer::endpoint::Endpoint;
+use crate::balancer::meter::Meter;
 use crate::balancer::policy::BalancerPolicy;
 use crate::balancer::pool::{Health, Pool};
-use crate::balancer::slot::Slot;
+use crate::balancer::slot::{Record, Slot};
 use crate::balancer::stable::{CAPACITY, Stable};
-use crate::balancer::stripes::Stripes;
 use crate::error::{Error, ErrorKind};
 use crate::failover::BreakerPolicy;
 use crate::id::NodeId;
@@ -33,7 +33,7 @@ const REST_OF_A_PLACE: Duration = Duration::from_secs(60);
 pub(in crate::balancer) struct Settings {
     pub(in crate::balancer) classes: u8,
     /// What a nanosecond takes from a latency, as a share of it.
-    pub(in crate::balancer) latency_fading: f64,
+    pub(in crate::balancer) latency_fading: f32,
     slow_start: Duration,
     slow_start_from: f64,
     pub(in crate::balancer) breaker: Arc<BreakerPolicy>,
@@ -43,10 +43,11 @@ pub(in crate::balancer) struct Settings {
 }
 
 impl Settings {
+    #[expect(clippy::cast_possible_truncation, reason = "seven digits are enough")]
     fn new(policy: &BalancerPolicy, with_ring: bool) -> Self {
         Self {
             classes: u8::try_from(policy.classes.len() + 1).unwrap_or(u8::MAX),
-            latency_fading: 1e-9 / policy.latency_memory.as_secs_f64(),
+            latency_fading: (1e-9 / policy.latency_memory.as_secs_f64()) as f32,
             slow_start: policy.slow_start,
             slow_start_from: policy.slow_start_from,
             breaker: Arc::new(policy.breaker),
@@ -111,6 +112,11 @@ pub(in crate::balancer) struct Writer {
 }
 
 impl Writer {
+    /// Whether there is such a pool already.
+    pub(in crate::balancer) fn knows(&self, key: &PoolKey) -> bool {
+        self.pools.contains_key(key)
+    }
+
     /// The places of all nodes.
     pub(in crate::balancer) fn numbers(&self) -> impl Iterator<Item = u32> {
         let numbers = (0_u32..).zip(&self.members);
@@ -122,14 +128,15 @@ impl Writer {
 #[derive(Debug)]
 pub(in crate::balancer) struct Table {
     pub(in crate::balancer) settings: Settings,
-    slots: Stable<Slot>,
+    meters: Stable<Meter>,
+    records: Stable<Record>,
     pools: Stable<OnceLock<Box<Pool>>>,
     names: RwLock<HashMap<NodeId, u32>>,
     writer: Mutex<Writer>,
     /// Nanoseconds at which the next timer is due.
     next_timer: AtomicU64,
-    /// Requests in flight, if the strategy asks for them.
-    pub(in crate::balancer) requests: Stripes,
+    /// How often a node's flags were brought up to date; it begins at one.
+    pub(in crate::balancer) changes: AtomicU64,
     hot_above: AtomicU32,
     pub(in crate::balancer) seed: u64,
 }
@@ -138,12 +145,13 @@ impl Table {
     pub(in crate::balancer) fn new(policy: &BalancerPolicy, with_ring: bool, seed: u64) -> Self {
         let table = Self {
             settings: Settings::new(policy, with_ring),
-            slots: Stable::default(),
+            meters: Stable::default(),
+            records: Stable::default(),
             pools: Stable::default(),
             names: RwLock::default(),
             writer: Mutex::default(),
             next_timer: AtomicU64::new(u64::MAX),
-            requests: Stripes::default(),
+            changes: AtomicU64::new(1),
             hot_above: AtomicU32::new(f32::INFINITY.to_bits()),
             seed,
         };
@@ -161,8 +169,16 @@ impl Table {
     }
 
     #[inline]
-    pub(in crate::balancer) fn slot(&self, number: u32) -> Option<&Slot> {
-        self.slots.get(number)
+    pub(in crate::balancer) fn meter(&self, number: u32) -> Option<&Meter> {
+        self.meters.get(number)
+    }
+
+    pub(in crate::balancer) fn record(&self, number: u32) -> Option<&Record> {
+        self.records.get(number)
+    }
+
+    pub(in crate::balancer) fn slot(&self, number: u32) -> Option<Slot<'_>> {
+        Some(Slot { meter: self.meter(number)?, record: self.record(number)? })
     }
 
     #[inline]
@@ -178,12 +194,6 @@ impl Table {
         self.names.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// All requests in flight, and the weight that they are spread over.
-    pub(in crate::balancer) fn in_flight_for_weight(&self, class: u8) -> (u64, u64) {
-        let weight = self.pool(u32::from(class)).map_or(0, Pool::weight);
-        (self.requests.sum(), weight)
-    }
-
     pub(in crate::balancer) fn hot_above(&self) -> f32 {
         f32::from_bits(self.hot_above.load(Ordering::Relaxed))
     }
@@ -195,7 +205,8 @@ impl Table {
     /// Bytes that all of it takes, without the names.
     pub(in crate::balancer) fn bytes(&self) -> usize {
         let writer = self.lock();
-        let slots = writer.members.len() * (size_of::<Slot>() + size_of::<Option<Member>>());
+        let each = size_of::<Meter>() + size_of::<Record>() + size_of::<Option<Member>>();
+        let slots = writer.members.len() * each;
         let places: usize = writer
             .members
             .iter()

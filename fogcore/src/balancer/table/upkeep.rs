@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::{Member, Place, Table, Writer};
+use crate::balancer::meter::{AWAY, BREAKERS, EJECTED, RESTING, SLOW_START, breaker_bit, takes};
 use crate::balancer::pool::Health;
-use crate::balancer::slot::{AWAY, BREAKERS, EJECTED, RESTING, SLOW_START, Slot, breaker_bit};
-use crate::balancer::view::takes;
+use crate::balancer::slot::Slot;
 use crate::failover::words::nanos;
 use crate::failover::{BreakerState, Observed};
 use crate::id::NodeId;
@@ -20,7 +20,7 @@ impl Table {
         &self,
         node: &NodeId,
         now: u64,
-        change: impl FnOnce(&Slot, &mut Member) -> T,
+        change: impl FnOnce(Slot<'_>, &mut Member) -> T,
     ) -> Option<T> {
         let mut writer = self.lock();
         self.update_number(&mut writer, self.number(node)?, now, change)
@@ -31,7 +31,7 @@ impl Table {
         writer: &mut Writer,
         number: u32,
         now: u64,
-        change: impl FnOnce(&Slot, &mut Member) -> T,
+        change: impl FnOnce(Slot<'_>, &mut Member) -> T,
     ) -> Option<T> {
         let slot = self.slot(number)?;
         let member = writer.members.get_mut(number as usize)?.as_mut()?;
@@ -76,7 +76,7 @@ impl Table {
     pub(in crate::balancer) fn refresh(&self, writer: &mut Writer, number: u32, now: u64) {
         let Some(slot) = self.slot(number) else { return };
         let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
-        let mut flags = slot.flags();
+        let mut flags = slot.meter.flags();
         let mut next = u64::MAX;
         let mut timed = |flag: u32, until: &mut Option<u64>| {
             flags &= !flag;
@@ -105,7 +105,7 @@ impl Table {
         // Who is back starts slowly. A breaker that closes sees to that itself.
         let is_in = takes(flags & !BREAKERS, 0, false);
         if !std::mem::replace(&mut member.was_in, is_in) && is_in && slow_start > 0 {
-            slot.start_slowly(now);
+            slot.record.start_slowly(now);
             member.slow_until = Some(now.saturating_add(slow_start));
         }
         flags &= !SLOW_START;
@@ -116,7 +116,8 @@ impl Table {
             }
             _ => member.slow_until = None,
         }
-        slot.status.store(flags, Ordering::Release);
+        slot.meter.status.store(flags, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::AcqRel);
         self.relist(writer, number, flags);
         let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
         // One timer per node is enough: when it runs, it is set anew.
@@ -177,7 +178,7 @@ impl Table {
     /// A node turned out to be away.
     pub(in crate::balancer) fn away(&self, number: u32, now: u64) {
         self.update_number(&mut self.lock(), number, now, |slot, _| {
-            slot.status.fetch_or(AWAY, Ordering::AcqRel);
+            slot.meter.status.fetch_or(AWAY, Ordering::AcqRel);
         });
     }
 
@@ -187,7 +188,7 @@ impl Table {
         let Some(Some(member)) = writer.members.get_mut(number as usize) else {
             return Observed::default();
         };
-        let (completed, failed) = (slot.completed(), slot.failed());
+        let (completed, failed) = (slot.meter.completed(), slot.failed());
         let (completed_before, failed_before) = member.compared;
         member.compared = (completed, failed);
         let failures = failed.wrapping_sub(failed_before);
@@ -195,12 +196,12 @@ impl Table {
             calls: completed.wrapping_sub(completed_before),
             failures,
             // A failure counts as a slow call there, which says nothing about the others.
-            latency: slot.latest_latency().filter(|_| failures == 0),
+            latency: slot.meter.latest_latency().filter(|_| failures == 0),
         }
     }
 
     pub(in crate::balancer) fn is_ejected(&self, number: u32) -> bool {
-        self.slot(number).is_some_and(|slot| slot.flags() & EJECTED != 0)
+        self.meter(number).is_some_and(|meter| meter.flags() & EJECTED != 0)
     }
 
     /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
@@ -213,7 +214,7 @@ impl Table {
                 member.places.iter().find(|place| place.pool == pool)?;
                 let timed = RESTING | EJECTED | breaker_bit(class);
                 // With what ends by itself gone, would it take requests? And does it not yet?
-                let flags = slot.flags();
+                let flags = slot.meter.flags();
                 if !takes(flags & !timed, class, false) || takes(flags, class, false) {
                     return None;
                 }
