@@ -58,6 +58,19 @@ pub enum Event {
         /// Whether it is well.
         healthy: bool,
     },
+    /// A balancer of this process leaves a node out, or for longer than it did, because it is far
+    /// from the rest.
+    NodeEjected {
+        /// The node.
+        node: NodeId,
+        /// In what it differs: `success_rate`, `latency`, …
+        reason: String,
+    },
+    /// A balancer of this process takes a node in again that it had left out.
+    NodeReturned {
+        /// The node.
+        node: NodeId,
+    },
     /// A node was removed.
     NodeRemoved {
         /// The node.

@@ -5,8 +5,8 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 use super::slot::Slot;
-use crate::failover::BreakerPolicy;
 use crate::failover::atomics::{Ordering, model};
+use crate::failover::{Breaker, BreakerPolicy};
 
 /// A node that takes so many requests at once, and how many it has.
 struct Node {
@@ -17,7 +17,7 @@ struct Node {
 
 impl Node {
     fn new(most: u32) -> Arc<Self> {
-        let slot = Slot::new(&std::sync::Arc::new(BreakerPolicy::default()), 0);
+        let slot = Slot::new(Breaker::sharing(std::sync::Arc::new(BreakerPolicy::default())));
         slot.limit.store(most, Ordering::Relaxed);
         Arc::new(Self { slot, has: AtomicU32::new(0), most })
     }

@@ -11,7 +11,7 @@ use super::report::{Load, NOTHING_KNOWN};
 use crate::error::{Error, Result};
 use crate::failover::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, pair, whole};
-use crate::failover::{Breaker, BreakerPolicy, Ticket};
+use crate::failover::{Breaker, Ticket};
 
 /// A node lives here.
 pub(super) const LIVE: u32 = 1;
@@ -125,7 +125,8 @@ const SUCCESS_STEP: f32 = 1.0 / 16.0;
 const LEAST_SUCCESS: f32 = 1.0 / 16.0;
 
 impl Slot {
-    pub(super) fn new(policy: &Arc<BreakerPolicy>, seed: u64) -> Self {
+    /// A place that nobody has, with its breaker for the general class.
+    pub(super) fn new(breaker: Breaker) -> Self {
         Self {
             status: AtomicU32::new(0),
             weight: AtomicU32::new(1),
@@ -138,7 +139,7 @@ impl Slot {
             used: AtomicU64::new(NOTHING_KNOWN),
             slow_since: AtomicU32::new(0),
             success: AtomicU32::new(1.0_f32.to_bits()),
-            breaker: Breaker::sharing(Arc::clone(policy)).seeded(seed),
+            breaker,
             reported: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             further_breakers: OnceLock::new(),
@@ -179,13 +180,13 @@ impl Slot {
         self.slow_since.store(readings.slow_since, Ordering::Relaxed);
     }
 
-    /// Makes it the place of `endpoint`, of which nothing is known yet.
+    /// Makes it the place of `endpoint`, of which nothing is known yet. Its breakers must have been
+    /// reset; those for the further classes are made when it is first moved into.
     pub(super) fn move_in(
         &self,
         endpoint: Arc<Endpoint>,
         classes: u8,
-        policy: &Arc<BreakerPolicy>,
-        seed: u64,
+        breaker: impl Fn(u8) -> Breaker,
     ) {
         self.describe(&endpoint);
         for value in [&self.latency, &self.latency_at, &self.reported] {
@@ -196,15 +197,8 @@ impl Slot {
         for share in [&self.headroom, &self.kept, &self.share] {
             share.store(FULL, Ordering::Relaxed);
         }
-        self.breaker.reset();
-        self.unsettle();
         if classes > 1 {
-            let breaker = |class| {
-                let seed = seed ^ u64::from(class) << 32;
-                Breaker::sharing(Arc::clone(policy)).seeded(seed)
-            };
-            let further = || (1..classes).map(breaker).collect();
-            self.further_breakers.get_or_init(further).iter().for_each(Breaker::reset);
+            self.further_breakers.get_or_init(|| (1..classes).map(breaker).collect());
         }
         *self.endpoint.write().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
     }

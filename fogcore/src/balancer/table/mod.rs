@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::balancer::endpoint::Endpoint;
+use crate::balancer::news::News;
 use crate::balancer::policy::BalancerPolicy;
 use crate::balancer::pool::{Health, Pool};
 use crate::balancer::slot::Slot;
@@ -132,6 +133,7 @@ pub(in crate::balancer) struct Table {
     pub(in crate::balancer) requests: Stripes,
     hot_above: AtomicU32,
     pub(in crate::balancer) seed: u64,
+    pub(in crate::balancer) news: News,
 }
 
 impl Table {
@@ -146,6 +148,7 @@ impl Table {
             requests: Stripes::default(),
             hot_above: AtomicU32::new(f32::INFINITY.to_bits()),
             seed,
+            news: News::new(&policy.classes),
         };
         let mut writer = table.lock();
         for class in 0..table.settings.classes {
