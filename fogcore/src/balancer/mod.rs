@@ -81,6 +81,7 @@ mod strategy;
 mod stripes;
 mod table;
 mod view;
+mod weight;
 
 pub use autoscaler::{Autoscaler, NodeLoad, ScaleHook, ScalePolicy};
 pub use balancer::Balancer;
@@ -102,3 +103,4 @@ pub use strategy::{
     ResourceBased, RoundRobin, Strategy, Term, WeightedRoundRobin,
 };
 pub use view::{Candidate, View};
+pub use weight::WeightPolicy;

@@ -8,6 +8,7 @@ use super::endpoint::Endpoint;
 use super::report::Load;
 use super::request::Class;
 use super::slot::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, Slot, UNHEALTHY};
+use super::view::takes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::{low, nanos, whole};
 use crate::failover::{Outlier, far_from_the_rest};
@@ -42,6 +43,18 @@ impl Balancer {
     #[must_use]
     pub fn in_flight(&self, node: &NodeId) -> Option<u32> {
         Some(self.table.slot(self.table.number(node)?)?.in_flight())
+    }
+
+    /// Whether a node is among those that take requests of a class at `now`, as far as nobody
+    /// panics: in health, with its breaker closed, neither drained nor away nor at rest. None if it
+    /// or the class is not there.
+    #[must_use]
+    pub fn takes(&self, node: &NodeId, class: Class, now: Duration) -> Option<bool> {
+        self.table.tend_all(nanos(now));
+        let slot = self.table.slot(self.table.number(node)?)?;
+        // A class may come from another process.
+        let known = class.0 < self.table.settings.classes;
+        known.then(|| takes(slot.flags(), class.0, false))
     }
 
     // How they are.

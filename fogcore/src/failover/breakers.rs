@@ -5,9 +5,9 @@
 //! node and [`RequestClass`], for callers that guard their calls themselves. Asking for one that is
 //! there takes a read lock on one of many shards; keep the `Arc` to save even that.
 //!
-//! Changes are told as [`Event::BreakerChanged`] and as metrics: the counter
-//! `fogcore_breaker_changes_total{class,to}` and the gauge `fogcore_breakers_open{class}`. Nodes are
-//! no label there, because there may be a hundred thousand.
+//! Changes are told as [`Event::BreakerChanged`](crate::event::Event::BreakerChanged) and as
+//! metrics: the counter `fogcore_breaker_changes_total{class,to}` and the gauge
+//! `fogcore_breakers_open{class}`. Nodes are no label there, because there may be a hundred thousand.
 //!
 //! ```
 //! use std::time::Duration;

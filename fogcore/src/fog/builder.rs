@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::balancing::Followers;
+use super::failing::Failing;
+use super::health::Monitors;
 use super::{Fog, FogConfig, MINT, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBus;
@@ -93,9 +96,11 @@ impl FogBuilder {
             None => StdRng::try_from_rng(&mut SysRng)
                 .map_err(|error| Error::new(ErrorKind::Unavailable, error))?,
         };
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let shared = Arc::new(Shared {
             stores,
-            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            failing: Failing::new(self.config.failover.clone(), &*clock)?,
+            clock,
             ids: IdSource::seeded(random.next_u64()),
             dice: Mutex::new(random),
             events: EventBus::new(self.config.event_capacity),
@@ -105,6 +110,8 @@ impl FogBuilder {
             tasks: TaskTracker::new(),
             liveness: Mutex::default(),
             rivals: Mutex::default(),
+            followers: Followers::default(),
+            monitors: Monitors::default(),
         });
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };

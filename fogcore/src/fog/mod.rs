@@ -40,6 +40,7 @@
 mod balancing;
 mod builder;
 mod config;
+mod failing;
 mod health;
 mod ledger;
 mod maintenance;
@@ -55,8 +56,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::balancing::Followers;
+use self::failing::Failing;
 #[cfg(feature = "http-probe")]
 pub use self::health::HttpProbe;
+use self::health::Monitors;
 use self::maintenance::LivenessWatch;
 pub use self::{
     builder::FogBuilder,
@@ -96,6 +100,9 @@ pub(crate) struct Shared {
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,
     rivals: Mutex<Option<(Duration, Arc<Vec<NodeRecord>>)>>,
+    followers: Followers,
+    monitors: Monitors,
+    failing: Failing,
 }
 
 impl Fog {
@@ -147,20 +154,27 @@ impl Fog {
     /// A monitor that asks nodes with `probe`, on this fog's clock. Those who
     /// [`subscribe`](Self::subscribe) hear of changes, and it stops with the fog. Its targets are
     /// told to it, not read from the registry.
+    ///
+    /// The fog's [balancers](Self::balancer) follow it: a node that it finds unhealthy counts there
+    /// as one that does not do well, one that is absent as away, and a node that it watches no more
+    /// soon as if it never had. Where several monitors watch a node, one bad answer is enough.
     #[must_use]
     pub fn health_monitor(&self, probe: Arc<dyn HealthProbe>) -> HealthMonitorBuilder {
         HealthMonitor::builder(probe)
             .clock(self.shared.clock.clone())
             .events(self.shared.events.clone())
             .within(self.shared.tasks.clone(), self.shared.stopping.child_token())
+            .followed_by(Arc::downgrade(&self.shared))
     }
 
     /// Does once what the background loop does all the time: ends leases and deadlines that ran
-    /// out, lets retries go, and tells who went silent or came back. For tests and simulations.
+    /// out, lets retries go, moves failovers on by their steps, and tells who went silent or came
+    /// back. For tests and simulations.
     ///
     /// # Errors
     /// What the store says.
     pub async fn maintain(&self) -> Result<()> {
+        self.shared.step_failovers();
         self.shared.maintain().await?;
         self.shared.watch_liveness().await
     }
