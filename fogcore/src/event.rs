@@ -78,6 +78,19 @@ pub enum Event {
         /// How it ended: `recovered`, `cancelled` or `node_removed`.
         outcome: String,
     },
+    /// The autoscaler asked for another number of nodes.
+    ScaleAsked {
+        /// The request; sent again because its answer was lost, it keeps its number.
+        id: u64,
+        /// So many nodes were there or on their way.
+        from: u32,
+        /// So many there should be.
+        to: u32,
+        /// Why, for people.
+        reason: String,
+        /// What came of it: `accepted`, `refused` or `failed`.
+        outcome: String,
+    },
     /// A balancer of this process leaves a node out, or for longer than it did, because it is far
     /// from the rest.
     NodeEjected {

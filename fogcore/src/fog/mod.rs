@@ -45,6 +45,7 @@ mod health;
 mod ledger;
 mod maintenance;
 mod nodes;
+mod scaling;
 mod tasks;
 mod trouble;
 mod worker;
@@ -62,6 +63,7 @@ use self::failing::Failing;
 pub use self::health::HttpProbe;
 use self::health::Monitors;
 use self::maintenance::LivenessWatch;
+use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
     config::FogConfig,
@@ -103,6 +105,7 @@ pub(crate) struct Shared {
     followers: Followers,
     monitors: Monitors,
     failing: Failing,
+    scaling: Option<Scaling>,
 }
 
 impl Fog {
@@ -168,15 +171,17 @@ impl Fog {
     }
 
     /// Does once what the background loop does all the time: ends leases and deadlines that ran
-    /// out, lets retries go, moves failovers on by their steps, and tells who went silent or came
-    /// back. For tests and simulations.
+    /// out, lets retries go, moves failovers on by their steps, tells who went silent or came
+    /// back, and lets the autoscaler check if that is due, the first time at once. For tests and
+    /// simulations.
     ///
     /// # Errors
     /// What the store says.
     pub async fn maintain(&self) -> Result<()> {
         self.shared.step_failovers();
         self.shared.maintain().await?;
-        self.shared.watch_liveness().await
+        self.shared.watch_liveness().await?;
+        self.shared.scale().await
     }
 
     /// Stops: workers of this process take no more tasks, what runs has [`FogConfig::grace`] to
