@@ -206,7 +206,10 @@ fn class_of(tag: u32) -> u8 {
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "gauges count whole things")]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::balancer::{
@@ -461,5 +464,113 @@ mod tests {
             let name = name.or_else(|| Some(json.as_object()?.keys().next()?.clone()));
             assert_eq!(name.as_deref(), Some(reason.as_str()));
         }
+    }
+
+    /// Breakers of a class that are open, of all nodes that are there.
+    fn open(balancer: &Balancer, class: Class) -> usize {
+        let ids = (0..4).map(node).filter_map(|node| balancer.table.number(&node));
+        let slots = ids.filter_map(|number| balancer.table.slot(number));
+        slots.filter(|slot| telling::is_open(slot.breaker(class.0).state())).count()
+    }
+
+    proptest! {
+        #[test]
+        fn over_any_history_the_gauge_counts_what_is_open_and_each_change_follows_the_one_before(
+            acts in proptest::collection::vec((0_u8..9, 0_usize..4, 0_u8..2, 0_u64..90), 1..200),
+        ) {
+            let recorder = Recorder::default();
+            metrics::with_local_recorder(&recorder, || {
+                let (balancer, mut news) = balancer(policy(), 4);
+                let (mut now, mut dice) = (Duration::ZERO, Dice::seeded(1));
+                let mut told: BTreeMap<(NodeId, String), String> = BTreeMap::new();
+                let mut held = Vec::new();
+                for (act, which, class, seconds) in acts {
+                    let (which, class) = (node(which), Class(class));
+                    let force = |open| drop(balancer.force_breaker(&which, class, open, now));
+                    match act {
+                        0 => force(Some(true)),
+                        1 => force(Some(false)),
+                        2 => force(None),
+                        3 => drop(balancer.leave(&which, now)),
+                        4 => balancer.join(Endpoint::new(which.clone()), now).unwrap(),
+                        5 => held.extend(balancer.pick(&request(class), now, &mut dice)),
+                        6 => {
+                            if let Some(permit) = held.pop() {
+                                permit.success(MILLI);
+                            }
+                        }
+                        7 => now += secs(seconds),
+                        _ => {
+                            for _ in 0..5 {
+                                let permit = balancer.pick(&request(class), now, &mut dice);
+                                let error = FailureKind::Error;
+                                permit.into_iter().for_each(|permit| permit.failure(error, MILLI));
+                            }
+                        }
+                    }
+                    balancer.maintain(now);
+                    for event in heard(&mut news) {
+                        let Event::BreakerChanged { node, class, from, to, .. } = event else {
+                            continue;
+                        };
+                        let before = told.insert((node, class), to);
+                        prop_assert_eq!(before.unwrap_or_else(|| "closed".to_owned()), from);
+                    }
+                    // Who is not there has no breakers; it comes back with new ones.
+                    told.retain(|(node, _), _| balancer.table.number(node).is_some());
+                    for (class, name) in [(Class(0), "general"), (GPU, "gpu")] {
+                        let open = open(&balancer, class);
+                        prop_assert_eq!(recorder.open(name), open as f64);
+                        let told = told.iter().filter(|((_, class), to)| {
+                            class == name && ["open", "forced_open"].contains(&to.as_str())
+                        });
+                        prop_assert_eq!(told.count(), open);
+                    }
+                }
+                drop(held);
+                drop(balancer);
+                prop_assert_eq!((recorder.open("general"), recorder.open("gpu")), (0.0, 0.0));
+                Ok(())
+            })?;
+        }
+    }
+
+    #[test]
+    fn whatever_threads_do_at_once_the_gauge_comes_out_even() {
+        let recorder = Recorder::default();
+        let (balancer, mut news) =
+            metrics::with_local_recorder(&recorder, || balancer(policy(), 4));
+        let toil = |thread: usize| {
+            let mut dice = Dice::seeded(thread as u64);
+            for turn in 0..400_usize {
+                let (now, class) = (secs(turn as u64), Class(u8::from(turn % 2 == 0)));
+                let which = node((turn + thread) % 4);
+                match (turn + thread) % 7 {
+                    0 => drop(balancer.leave(&which, now)),
+                    1 => balancer.join(Endpoint::new(which), now).unwrap(),
+                    2 => drop(balancer.force_breaker(&which, class, Some(true), now)),
+                    3 => drop(balancer.force_breaker(&which, class, None, now)),
+                    _ => {
+                        let permit = balancer.pick(&request(class), now, &mut dice);
+                        permit.into_iter().for_each(|p| p.failure(FailureKind::Error, MILLI));
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (recorder, toil) = (&recorder, &toil);
+                scope.spawn(move || metrics::with_local_recorder(recorder, || toil(thread)));
+            }
+        });
+        metrics::with_local_recorder(&recorder, || {
+            balancer.maintain(secs(400));
+            while news.try_next().is_some() {}
+            for (class, name) in [(Class(0), "general"), (GPU, "gpu")] {
+                assert_eq!(recorder.open(name), open(&balancer, class) as f64, "{name}");
+            }
+            drop(balancer);
+            assert_eq!((recorder.open("general"), recorder.open("gpu")), (0.0, 0.0));
+        });
     }
 }

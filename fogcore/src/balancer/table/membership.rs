@@ -91,6 +91,8 @@ impl Table {
             slot.with_breaker(class, |breaker| was = breaker.reset());
             self.news.breaker_forgotten(class, was);
         }
+        // What came in between is nobody's, and must not become the next node's.
+        self.tell();
     }
 
     /// Puts a node into one list, as it was in a snapshot.
