@@ -58,6 +58,52 @@ pub enum Event {
         /// Whether it is well.
         healthy: bool,
     },
+    /// A node's traffic is on its way to others: somebody asked for that.
+    FailoverStarted {
+        /// The node.
+        node: NodeId,
+        /// Why, in the words of whoever asked.
+        reason: String,
+        /// How its traffic leaves it: `immediate`, `gradual`, `circuit_breaker` or `redundant`.
+        strategy: String,
+        /// Who should take over before all others, if anybody is left.
+        replacement: Option<NodeId>,
+        /// Per cent of its traffic that it keeps for now.
+        keeps: u8,
+    },
+    /// A node has its traffic back, or is gone.
+    FailoverEnded {
+        /// The node.
+        node: NodeId,
+        /// How it ended: `recovered`, `cancelled` or `node_removed`.
+        outcome: String,
+    },
+    /// The autoscaler asked for another number of nodes.
+    ScaleAsked {
+        /// The request; sent again because its answer was lost, it keeps its number.
+        id: u64,
+        /// So many nodes were there or on their way.
+        from: u32,
+        /// So many there should be.
+        to: u32,
+        /// Why, for people.
+        reason: String,
+        /// What came of it: `accepted`, `refused` or `failed`.
+        outcome: String,
+    },
+    /// A balancer of this process leaves a node out, or for longer than it did, because it is far
+    /// from the rest.
+    NodeEjected {
+        /// The node.
+        node: NodeId,
+        /// In what it differs: `success_rate`, `latency`, …
+        reason: String,
+    },
+    /// A balancer of this process takes a node in again that it had left out.
+    NodeReturned {
+        /// The node.
+        node: NodeId,
+    },
     /// A node was removed.
     NodeRemoved {
         /// The node.

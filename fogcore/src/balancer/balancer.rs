@@ -7,6 +7,7 @@ use super::request::{Class, Key, Scope};
 use super::strategy::Strategy;
 use super::table::{MOST_POOLS, PoolKey, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventBus;
 
 /// Chooses a node for each request. Shared by all threads; a pick takes no lock, unless its session
 /// holds on to a node, nodes are excepted, or nobody takes the request.
@@ -44,6 +45,21 @@ impl Balancer {
     #[must_use]
     pub fn seeded(mut self, seed: u64) -> Self {
         self.table.seed = seed;
+        self
+    }
+
+    /// The same balancer, telling on a bus how its breakers change
+    /// ([`Event::BreakerChanged`](crate::event::Event::BreakerChanged)) and whom it leaves out and
+    /// takes in again ([`NodeEjected`](crate::event::Event::NodeEjected),
+    /// [`NodeReturned`](crate::event::Event::NodeReturned)).
+    ///
+    /// A breaker that opens is told at once. One that half opens or closes does so at a call that
+    /// must not wait for listeners: it is told with the next breaker that opens, at the next timer,
+    /// or when [`maintain`](Self::maintain) runs. Of what nobody came to tell, the latest 1,024
+    /// changes are kept. Metrics are counted at once, bus or no bus: see [the module](super).
+    #[must_use]
+    pub fn with_events(self, events: EventBus) -> Self {
+        self.table.news.listen(events);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::weight::{ORDINARY, WeightPolicy};
 use crate::error::{Error, Result};
 use crate::id::NodeId;
 use crate::registry::{Labels, Node, check_label};
@@ -11,7 +12,8 @@ use crate::registry::{Labels, Node, check_label};
 pub struct Endpoint {
     /// The node.
     pub id: NodeId,
-    /// Its share of the requests, compared with the others', 1–65,535. Default 100.
+    /// Its share of the requests, compared with the others', 1–65,535. Default 100. What a
+    /// registered node weighs follows from what it has, as a [`WeightPolicy`] says.
     #[serde(default = "default_weight")]
     pub weight: u16,
     /// Where it stands, up to 64 characters; empty if unknown.
@@ -27,7 +29,7 @@ pub struct Endpoint {
 }
 
 const fn default_weight() -> u16 {
-    100
+    ORDINARY
 }
 
 impl Endpoint {
@@ -36,6 +38,19 @@ impl Endpoint {
     pub fn new(id: NodeId) -> Self {
         let (region, labels) = (String::new(), Labels::new());
         Self { id, weight: default_weight(), region, labels, max_in_flight: None }
+    }
+
+    /// A registered node: it weighs what the policy says, and takes as many requests at once as it
+    /// takes connections.
+    #[must_use]
+    pub fn of(node: &Node, weights: &WeightPolicy) -> Self {
+        Self {
+            id: node.id.clone(),
+            weight: weights.weight(node),
+            region: node.region.clone(),
+            labels: node.labels.clone(),
+            max_in_flight: Some(node.max_connections.max(1)),
+        }
     }
 
     /// Checks every limit that the types do not hold already.
@@ -61,12 +76,8 @@ impl Endpoint {
 }
 
 impl From<&Node> for Endpoint {
+    /// A registered node, which weighs what it does by default.
     fn from(node: &Node) -> Self {
-        Self {
-            region: node.region.clone(),
-            labels: node.labels.clone(),
-            max_in_flight: Some(node.max_connections.max(1)),
-            ..Self::new(node.id.clone())
-        }
+        Self::of(node, &WeightPolicy::default())
     }
 }

@@ -19,6 +19,40 @@
 //! permit.success(Duration::from_millis(12));
 //! # Ok::<(), fogcore::Error>(())
 //! ```
+//!
+//! Nobody has to ask it what happens. On a bus ([`Balancer::with_events`]; a fog's balancer has its
+//! own) it tells of each change of a breaker, and whom it leaves out and takes in again:
+//!
+//! ```
+//! use std::time::Duration;
+//! use fogcore::balancer::{Balancer, BalancerPolicy, Class, Endpoint, StrategyKind};
+//! use fogcore::event::{Event, EventBus, Notice};
+//!
+//! let bus = EventBus::new(64);
+//! let mut news = bus.subscribe();
+//! let balancer =
+//!     Balancer::new(BalancerPolicy::default(), StrategyKind::Random)?.with_events(bus);
+//! let (now, phone) = (Duration::ZERO, "phone".parse()?);
+//! balancer.join(Endpoint::new("phone".parse()?), now)?;
+//! balancer.force_breaker(&phone, Class::default(), Some(true), now)?;
+//! let Some(Notice::Event(Event::BreakerChanged { node, class, from, to, .. })) = news.try_next()
+//! else { panic!("it was told") };
+//! assert_eq!((node, class, from, to),
+//!     (phone, "general".to_owned(), "closed".to_owned(), "forced_open".to_owned()));
+//! # Ok::<(), fogcore::Error>(())
+//! ```
+//!
+//! And metrics, without the node as a label because there may be very many:
+//!
+//! | metric | what it says |
+//! |---|---|
+//! | `fogcore_breaker_changes_total{class,to}` | changes of breakers |
+//! | `fogcore_breakers_open{class}` | breakers that are open now, forced or not |
+//! | `fogcore_ejections_total{reason}` | nodes that were left out, or for longer than they were |
+//! | `fogcore_nodes_ejected` | nodes that are left out now |
+//!
+//! The gauges come out even: what a node that leaves, or a balancer that is dropped, has added to
+//! them is taken back. The first two are those of [`Breakers`](crate::failover::Breakers), too.
 
 pub mod autoscaler;
 #[expect(clippy::module_inception, reason = "the main type of the module, in a file of its own")]
@@ -31,6 +65,7 @@ mod list;
 #[cfg(all(test, fogcore_loom))]
 mod loom;
 mod meter;
+mod news;
 mod nodes;
 mod permit;
 mod pick;
@@ -47,6 +82,7 @@ mod strategy;
 mod stripes;
 mod table;
 mod view;
+mod weight;
 
 pub use autoscaler::{Autoscaler, NodeLoad, ScaleHook, ScalePolicy};
 pub use balancer::Balancer;
@@ -68,3 +104,4 @@ pub use strategy::{
     ResourceBased, RoundRobin, Strategy, Term, WeightedRoundRobin,
 };
 pub use view::{Candidate, View};
+pub use weight::WeightPolicy;

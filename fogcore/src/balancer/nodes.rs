@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
-use super::meter::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, UNHEALTHY};
+use super::meter::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, UNHEALTHY, takes};
 use super::report::Load;
 use super::request::Class;
 use super::slot::Slot;
@@ -43,6 +43,18 @@ impl Balancer {
     #[must_use]
     pub fn in_flight(&self, node: &NodeId) -> Option<u32> {
         Some(self.table.meter(self.table.number(node)?)?.in_flight())
+    }
+
+    /// Whether a node is among those that take requests of a class at `now`, as far as nobody
+    /// panics: in health, with its breaker closed, neither drained nor away nor at rest. None if it
+    /// or the class is not there.
+    #[must_use]
+    pub fn takes(&self, node: &NodeId, class: Class, now: Duration) -> Option<bool> {
+        self.table.tend_all(nanos(now));
+        let meter = self.table.meter(self.table.number(node)?)?;
+        // A class may come from another process.
+        let known = class.0 < self.table.settings.classes;
+        known.then(|| takes(meter.flags(), class.0, false))
     }
 
     // How they are.
@@ -171,13 +183,16 @@ impl Balancer {
                 None => breaker.release(now),
             });
         });
+        self.table.tell();
         updated.ok_or_else(|| not_found(node))
     }
 
-    /// What has to be done from time to time, and does not depend on picks: runs timers and, if a
-    /// comparison is due, leaves out the nodes that are far worse than the rest.
+    /// What has to be done from time to time, and does not depend on picks: runs timers, tells
+    /// listeners what is left to tell and, if a comparison is due, leaves out the nodes that are far
+    /// worse than the rest.
     pub fn maintain(&self, now: Duration) {
         self.table.tend_all(nanos(now));
+        self.table.tell();
         let Some(outliers) = &self.policy.outliers else { return };
         let mut writer = self.table.lock();
         if now < writer.compared_at.saturating_add(outliers.compare_every) {
@@ -189,9 +204,13 @@ impl Balancer {
             numbers.iter().map(|number| self.table.observed(&mut writer, *number)).collect();
         let out = numbers.iter().filter(|number| self.table.is_ejected(**number)).count();
         let room = outliers.most_out(numbers.len()).saturating_sub(out);
-        for Outlier { index, .. } in far_from_the_rest(&observed, outliers).into_iter().take(room) {
+        for Outlier { index, reason } in
+            far_from_the_rest(&observed, outliers).into_iter().take(room)
+        {
             let number = numbers[index];
             self.table.update_number(&mut writer, number, nanos(now), |_, member| {
+                let was_out = member.ejected_until.is_some();
+                self.table.news.ejected(&member.endpoint.id, reason, was_out);
                 member.ejected_times = member.ejected_times.saturating_add(1);
                 let until = now.saturating_add(outliers.out_for(member.ejected_times));
                 member.ejected_until = Some(nanos(until));

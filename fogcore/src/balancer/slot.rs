@@ -10,7 +10,7 @@ use super::meter::{FULL, LIVE, Meter};
 use crate::error::{Error, Result};
 use crate::failover::atomics::{AtomicU16, AtomicU32, Ordering};
 use crate::failover::words::low;
-use crate::failover::{Breaker, BreakerPolicy, Ticket};
+use crate::failover::{Breaker, Ticket};
 
 /// What is known of a node and seldom needed.
 #[derive(Debug)]
@@ -27,9 +27,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(policy: &Arc<BreakerPolicy>, seed: u64) -> Self {
+    /// A place that nobody has, with its breaker for the general class.
+    pub(super) fn new(breaker: Breaker) -> Self {
         Self {
-            breaker: Breaker::sharing(Arc::clone(policy)).seeded(seed),
+            breaker,
             further_breakers: OnceLock::new(),
             failures: AtomicU32::new(0),
             slow_since: AtomicU32::new(0),
@@ -108,13 +109,13 @@ impl<'t> Slot<'t> {
         record.slow_since.store(readings.slow_since, Ordering::Relaxed);
     }
 
-    /// Makes it the place of `endpoint`, of which nothing is known yet.
+    /// Makes it the place of `endpoint`, of which nothing is known yet. Its breakers must have been
+    /// reset; those for the further classes are made when it is first moved into.
     pub(super) fn move_in(
         &self,
         endpoint: Arc<Endpoint>,
         classes: u8,
-        policy: &Arc<BreakerPolicy>,
-        seed: u64,
+        breaker: impl Fn(u8) -> Breaker,
     ) {
         self.describe(&endpoint);
         self.meter.reset();
@@ -122,15 +123,9 @@ impl<'t> Slot<'t> {
         for part in [&record.headroom, &record.kept] {
             part.store(FULL, Ordering::Relaxed);
         }
-        record.breaker.reset();
         self.unsettle();
         if classes > 1 {
-            let breaker = |class| {
-                let seed = seed ^ u64::from(class) << 32;
-                Breaker::sharing(Arc::clone(policy)).seeded(seed)
-            };
-            let further = || (1..classes).map(breaker).collect();
-            record.further_breakers.get_or_init(further).iter().for_each(Breaker::reset);
+            record.further_breakers.get_or_init(|| (1..classes).map(breaker).collect());
         }
         self.record.set_endpoint(Some(endpoint));
     }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
+use super::news::News;
 use super::policy::BalancerPolicy;
 use super::pool::{Health, Pool, WEIGHT_CLASSES};
 use super::slot::Readings;
@@ -83,12 +84,14 @@ impl Snapshot {
     }
 
     /// A balancer in this state, with the strategy of the one that it was taken of. Picks at
-    /// [`Self::now`] are those that the other one made; what comes later may differ.
+    /// [`Self::now`] are those that the other one made; what comes later may differ. It is for
+    /// replays: nobody is told of its breakers and ejections, neither listeners nor metrics.
     ///
     /// # Errors
     /// InvalidInput with the field's name for what no balancer has written.
     pub fn restore(&self, strategy: Arc<dyn Strategy>) -> Result<Balancer> {
-        let balancer = Balancer::with_strategy(self.policy.clone(), strategy)?;
+        let mut balancer = Balancer::with_strategy(self.policy.clone(), strategy)?;
+        balancer.table.news = News::nobodys();
         self.check()?;
         let table = &balancer.table;
         let mut writer = table.lock();

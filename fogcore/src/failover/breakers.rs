@@ -5,9 +5,9 @@
 //! node and [`RequestClass`], for callers that guard their calls themselves. Asking for one that is
 //! there takes a read lock on one of many shards; keep the `Arc` to save even that.
 //!
-//! Changes are told as [`Event::BreakerChanged`] and as metrics: the counter
-//! `fogcore_breaker_changes_total{class,to}` and the gauge `fogcore_breakers_open{class}`. Nodes are
-//! no label there, because there may be a hundred thousand.
+//! Changes are told as [`Event::BreakerChanged`](crate::event::Event::BreakerChanged) and as
+//! metrics: the counter `fogcore_breaker_changes_total{class,to}` and the gauge
+//! `fogcore_breakers_open{class}`. Nodes are no label there, because there may be a hundred thousand.
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,7 +32,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::event::{Event, EventBus};
+use crate::event::EventBus;
+use crate::failover::telling;
 use crate::failover::words::round;
 use crate::failover::{Breaker, BreakerChange, BreakerPolicy, BreakerState, FailoverError};
 use crate::id::NodeId;
@@ -284,22 +285,14 @@ impl Teller {
     }
 
     fn tell(&self, change: BreakerChange) {
-        let open = matches!(change.to, BreakerState::Open | BreakerState::ForcedOpen);
-        let next = if open { OPEN } else { SHUT };
+        let next = if telling::is_open(change.to) { OPEN } else { SHUT };
         let unless_retired = |told: u8| (told != RETIRED).then_some(next);
         let before = self.told.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_retired);
         let Ok(before) = before else { return };
         self.count_open(before, next);
-        let labels = [("class", self.class.to_string()), ("to", change.to.as_str().to_owned())];
-        metrics::counter!("fogcore_breaker_changes_total", &labels).increment(1);
+        telling::count_change(self.class.as_str(), change.to);
         if let Some(events) = &self.events {
-            events.publish(Event::BreakerChanged {
-                node: self.node.clone(),
-                class: self.class.to_string(),
-                from: change.from.as_str().to_owned(),
-                to: change.to.as_str().to_owned(),
-                reason: change.reason.map(|reason| reason.as_str().to_owned()),
-            });
+            events.publish(telling::event(self.node.clone(), self.class.as_str(), change));
         }
     }
 
@@ -312,24 +305,21 @@ impl Teller {
         if (before == OPEN) == (after == OPEN) {
             return;
         }
-        let gauge = metrics::gauge!("fogcore_breakers_open", "class" => self.class.to_string());
-        if after == OPEN { gauge.increment(1.0) } else { gauge.decrement(1.0) }
+        telling::count_open(self.class.as_str(), if after == OPEN { 1.0 } else { -1.0 });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Mutex;
-    use std::sync::atomic::AtomicU64;
     use std::time::Duration;
 
-    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
     use proptest::prelude::*;
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::event::Notice;
+    use crate::event::{Event, Notice};
+    use crate::failover::telling::Recorder;
 
     const NOW: Duration = Duration::from_secs(1);
 
@@ -343,42 +333,6 @@ mod tests {
 
     fn breakers() -> Breakers {
         Breakers::new(BreakerPolicy::default()).unwrap()
-    }
-
-    /// Keeps what it is told, by name and labels.
-    #[derive(Default)]
-    struct Recorder(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
-
-    impl Recorder {
-        fn cell(&self, key: &Key) -> Arc<AtomicU64> {
-            let labels: Vec<_> =
-                key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-            let name = format!("{}{{{}}}", key.name(), labels.join(","));
-            self.0.lock().unwrap().entry(name).or_default().clone()
-        }
-
-        fn bits(&self, name: &str) -> u64 {
-            self.0.lock().unwrap().get(name).map_or(0, |cell| cell.load(Ordering::Acquire))
-        }
-
-        fn open(&self, class: &str) -> f64 {
-            f64::from_bits(self.bits(&format!("fogcore_breakers_open{{class={class}}}")))
-        }
-    }
-
-    impl metrics::Recorder for Recorder {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            Counter::from_arc(self.cell(key))
-        }
-        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::from_arc(self.cell(key))
-        }
-        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::noop()
-        }
     }
 
     #[test]

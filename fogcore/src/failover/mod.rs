@@ -27,13 +27,14 @@ mod hedge;
 mod outlier;
 mod plan;
 mod retry;
+pub(crate) mod telling;
 pub(crate) mod words;
 
 pub use breaker::{
     Breaker, BreakerChange, BreakerPermit, BreakerPolicy, BreakerState, BreakerStats,
     BreakerWindow, OnChange, OpenReason, Refused,
 };
-pub(crate) use breaker::{FrozenBreaker, Ticket};
+pub(crate) use breaker::{FrozenBreaker, OnTaggedChange, Ticket};
 pub use breakers::{BreakerStanding, Breakers, RequestClass};
 pub use budget::{BudgetPolicy, RetryBudget};
 pub use deadline::Deadline;

@@ -131,6 +131,18 @@ pub enum EjectReason {
     },
 }
 
+impl EjectReason {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::SuccessRate { .. } => "success_rate",
+            Self::Latency { .. } => "latency",
+        }
+    }
+}
+
 /// A node that is far from the rest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outlier {

@@ -8,7 +8,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::balancing::Followers;
+use super::failing::Failing;
+use super::health::Monitors;
+use super::scaling::Scaling;
 use super::{Fog, FogConfig, MINT, Shared};
+use crate::balancer::{Autoscaler, ScaleHook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBus;
 use crate::id::IdSource;
@@ -38,6 +43,7 @@ pub struct FogBuilder {
     config: FogConfig,
     seed: Option<u64>,
     manual: bool,
+    scaling: Option<Scaling>,
 }
 
 impl FogBuilder {
@@ -78,6 +84,53 @@ impl FogBuilder {
         Self { manual: true, ..self }
     }
 
+    /// With an autoscaler, which looks at all nodes of the fog every
+    /// [`check_every`](crate::balancer::ScalePolicy::check_every), the first time after so long, and
+    /// asks `hook` for more or gives some back. Only one process of a fog should have one.
+    ///
+    /// A node counts as ready while it beats, may work, and no monitor finds it unwell; one that
+    /// does not is on its way. A node that is offline, absent or drained does not count at all. A
+    /// hook that panics, or takes longer than until the next check, has failed. What was asked is
+    /// told as [`Event::ScaleAsked`](crate::event::Event::ScaleAsked), in
+    /// [`Fog::scale_history`], and in the counter
+    /// `fogcore_autoscaler_requests_total{direction,outcome}`. Who is given back is the hook's to
+    /// drain, for instance with [`Fog::fail_over`].
+    ///
+    /// ```
+    /// # use fogcore::balancer::autoscaler::{Autoscaler, ScaleAnswer, ScaleHook, ScalePolicy};
+    /// # use fogcore::balancer::autoscaler::ScaleRequest;
+    /// # use fogcore::time::{ManualClock, Timestamp};
+    /// # use fogcore::{Fog, Result};
+    /// # use std::sync::Arc;
+    /// #[derive(Debug)]
+    /// struct Volunteers;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl ScaleHook for Volunteers {
+    ///     async fn scale(&self, request: &ScaleRequest) -> Result<ScaleAnswer> {
+    ///         // Here somebody would be rung up.
+    ///         Ok(ScaleAnswer::Accepted { on_its_way: request.to.abs_diff(request.from) })
+    ///     }
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    /// let scaler = Autoscaler::new(ScalePolicy { min: 2, ..ScalePolicy::default() })?;
+    /// let fog = Fog::builder().autoscaler(scaler, Arc::new(Volunteers));
+    /// # let fog = fog.clock(clock).without_loops();
+    /// let fog = fog.open().await?;
+    /// # fog.maintain().await?;
+    /// // After the first check:
+    /// let asked = &fog.scale_history()[0].request;
+    /// assert_eq!((asked.from, asked.to), (0, 2), "{}", asked.reason);
+    /// # Ok::<(), fogcore::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn autoscaler(self, autoscaler: Autoscaler, hook: Arc<dyn ScaleHook>) -> Self {
+        Self { scaling: Some(Scaling::new(autoscaler, hook)), ..self }
+    }
+
     /// Opens the fog, and the accounts of its own.
     ///
     /// # Errors
@@ -93,9 +146,11 @@ impl FogBuilder {
             None => StdRng::try_from_rng(&mut SysRng)
                 .map_err(|error| Error::new(ErrorKind::Unavailable, error))?,
         };
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let shared = Arc::new(Shared {
             stores,
-            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            failing: Failing::new(self.config.failover.clone(), &*clock)?,
+            clock,
             ids: IdSource::seeded(random.next_u64()),
             dice: Mutex::new(random),
             events: EventBus::new(self.config.event_capacity),
@@ -105,6 +160,9 @@ impl FogBuilder {
             tasks: TaskTracker::new(),
             liveness: Mutex::default(),
             rivals: Mutex::default(),
+            followers: Followers::default(),
+            monitors: Monitors::default(),
+            scaling: self.scaling,
         });
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };
@@ -114,6 +172,7 @@ impl FogBuilder {
         }
         if !self.manual {
             shared.tasks.spawn(super::maintenance::run(shared.clone()));
+            shared.tasks.spawn(super::scaling::run(shared.clone()));
         }
         Ok(fog)
     }

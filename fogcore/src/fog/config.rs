@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Asset;
+use crate::balancer::WeightPolicy;
 use crate::error::{Error, Result};
+use crate::failover::FailoverPolicy;
 use crate::registry::{LivenessPolicy, PowerPolicy};
 use crate::scheduler::PlacementPolicy;
 
@@ -21,6 +23,10 @@ pub struct FogConfig {
     pub power: PowerPolicy,
     /// How nodes are weighed for a task.
     pub placement: PlacementPolicy,
+    /// How much of the requests a node gets from the fog's balancers, by what it has.
+    pub weights: WeightPolicy,
+    /// How a node's traffic leaves it when it [fails over](crate::Fog::fail_over).
+    pub failover: FailoverPolicy,
     /// How many other nodes an asker is weighed against at most, drawn at random when there are
     /// more. Default 8: the gain of each further choice falls quickly (Mitzenmacher 2001).
     pub max_rivals: usize,
@@ -49,6 +55,8 @@ impl Default for FogConfig {
             liveness: LivenessPolicy::default(),
             power: PowerPolicy::default(),
             placement: PlacementPolicy::default(),
+            weights: WeightPolicy::default(),
+            failover: FailoverPolicy::default(),
             max_rivals: 8,
             lease: Duration::from_secs(30),
             heartbeat_every: Duration::from_secs(10),
@@ -100,6 +108,7 @@ impl FogConfig {
         if !power.iter().all(|limit| limit.is_finite()) {
             return Err(Error::invalid("power", "every limit must be a finite number"));
         }
-        Ok(())
+        self.weights.check()?;
+        self.failover.check()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use super::{Shared, trouble::Trouble};
 use crate::error::Result;
 use crate::event::Event;
+use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::registry::{Liveness, MAX_PAGE, NodeFilter};
 
@@ -24,6 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.stopping.cancelled() => return,
             () = shared.clock.sleep(upkeep.wait(shared.config.maintain_every)) => {}
         }
+        shared.step_failovers();
         // A store that is away for a while must not end the loop.
         match shared.maintain().await {
             Ok(()) => upkeep.over(),
@@ -60,6 +62,8 @@ impl Shared {
     pub(super) async fn watch_liveness(&self) -> Result<()> {
         let mut after = None;
         let mut seen = LivenessWatch::new();
+        // Before the look, so that who registers and fails over meanwhile is not taken for gone.
+        let failing = self.failing_over();
         loop {
             let filter = NodeFilter::default();
             let page = self.stores.nodes.nodes(&filter, after.as_ref(), MAX_PAGE).await?;
@@ -72,6 +76,10 @@ impl Shared {
                 Some(last) if page.len() == MAX_PAGE => after = Some(last.node.id.clone()),
                 _ => break,
             }
+        }
+        // Somebody in another process may have removed them.
+        for node in failing.iter().filter(|node| !seen.contains_key(*node)) {
+            self.end_failover(node, FailoverOutcome::NodeRemoved);
         }
         let mut known = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
         for (node, liveness) in &seen {

@@ -40,10 +40,12 @@
 mod balancing;
 mod builder;
 mod config;
+mod failing;
 mod health;
 mod ledger;
 mod maintenance;
 mod nodes;
+mod scaling;
 mod tasks;
 mod trouble;
 mod worker;
@@ -55,9 +57,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::balancing::Followers;
+use self::failing::Failing;
 #[cfg(feature = "http-probe")]
 pub use self::health::HttpProbe;
+use self::health::Monitors;
 use self::maintenance::LivenessWatch;
+use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
     config::FogConfig,
@@ -96,6 +102,10 @@ pub(crate) struct Shared {
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,
     rivals: Mutex<Option<(Duration, Arc<Vec<NodeRecord>>)>>,
+    followers: Followers,
+    monitors: Monitors,
+    failing: Failing,
+    scaling: Option<Scaling>,
 }
 
 impl Fog {
@@ -147,22 +157,31 @@ impl Fog {
     /// A monitor that asks nodes with `probe`, on this fog's clock. Those who
     /// [`subscribe`](Self::subscribe) hear of changes, and it stops with the fog. Its targets are
     /// told to it, not read from the registry.
+    ///
+    /// The fog's [balancers](Self::balancer) follow it: a node that it finds unhealthy counts there
+    /// as one that does not do well, one that is absent as away, and a node that it watches no more
+    /// soon as if it never had. Where several monitors watch a node, one bad answer is enough.
     #[must_use]
     pub fn health_monitor(&self, probe: Arc<dyn HealthProbe>) -> HealthMonitorBuilder {
         HealthMonitor::builder(probe)
             .clock(self.shared.clock.clone())
             .events(self.shared.events.clone())
             .within(self.shared.tasks.clone(), self.shared.stopping.child_token())
+            .followed_by(Arc::downgrade(&self.shared))
     }
 
     /// Does once what the background loop does all the time: ends leases and deadlines that ran
-    /// out, lets retries go, and tells who went silent or came back. For tests and simulations.
+    /// out, lets retries go, moves failovers on by their steps, tells who went silent or came
+    /// back, and lets the autoscaler check if that is due, the first time at once. For tests and
+    /// simulations.
     ///
     /// # Errors
     /// What the store says.
     pub async fn maintain(&self) -> Result<()> {
+        self.shared.step_failovers();
         self.shared.maintain().await?;
-        self.shared.watch_liveness().await
+        self.shared.watch_liveness().await?;
+        self.shared.scale().await
     }
 
     /// Stops: workers of this process take no more tasks, what runs has [`FogConfig::grace`] to

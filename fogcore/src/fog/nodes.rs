@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom;
 use super::{Fog, Shared};
 use crate::error::Result;
 use crate::event::Event;
+use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::ledger::Account;
 use crate::registry::{Beat, Heartbeat, Node, NodeFilter, NodeRecord};
@@ -69,6 +70,7 @@ impl Fog {
         let removed = self.shared.stores.nodes.remove_node(node).await?;
         if removed {
             self.shared.forget_rivals();
+            self.shared.end_failover(node, FailoverOutcome::NodeRemoved);
             self.shared.events.publish(Event::NodeRemoved { node: node.clone() });
         }
         Ok(removed)

@@ -1,10 +1,13 @@
 //! What the tests of the whole share: stores of both kinds, nodes, accounts and patience.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fogcore::amount::{Amount, Asset};
+use fogcore::failover::{HealthPolicy, HealthProbe, ProbeError, ProbeTarget};
 use fogcore::fog::FogBuilder;
 use fogcore::id::{AccountId, NodeId};
 use fogcore::registry::{Node, Rates};
@@ -116,4 +119,45 @@ pub(crate) fn success(assignment: &Assignment, node: &Node) -> Completion {
 pub(crate) fn failure(assignment: &Assignment) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".to_owned(), permanent: false };
     Completion { claim: claim(assignment), outcome, usage: Usage::default() }
+}
+
+/// A probe that finds well whom it is told to.
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    otherwise: bool,
+    others: Mutex<HashSet<NodeId>>,
+}
+
+impl Scripted {
+    pub(crate) fn new(otherwise: bool) -> Arc<Self> {
+        Arc::new(Self { otherwise, others: Mutex::default() })
+    }
+
+    pub(crate) fn set(&self, node: &str, well: bool) {
+        let mut others = self.others.lock().unwrap();
+        if well == self.otherwise {
+            others.remove(&node_id(node));
+        } else {
+            others.insert(node_id(node));
+        }
+    }
+
+    /// One answer is enough, and everybody is asked every second.
+    pub(crate) fn policy() -> HealthPolicy {
+        let every = Duration::from_secs(1);
+        let (unhealthy_after, healthy_after) = (1, 1);
+        HealthPolicy { every, timeout: every, jitter: 0.0, unhealthy_after, healthy_after }
+    }
+}
+
+#[async_trait]
+impl HealthProbe for Scripted {
+    async fn probe(&self, target: &ProbeTarget) -> Result<(), ProbeError> {
+        let is_other = self.others.lock().unwrap().contains(&target.node);
+        if is_other == self.otherwise { Err(ProbeError::Refused) } else { Ok(()) }
+    }
+}
+
+pub(crate) fn target(node: &str) -> ProbeTarget {
+    ProbeTarget { node: node_id(node), address: None }
 }

@@ -122,6 +122,19 @@ pub enum ScaleOutcome {
     },
 }
 
+impl ScaleOutcome {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::Accepted { .. } => "accepted",
+            Self::Refused { .. } => "refused",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
 impl From<Result<ScaleAnswer, Error>> for ScaleOutcome {
     fn from(answer: Result<ScaleAnswer, Error>) -> Self {
         let short = |text: &str| text.chars().take(256).collect();
@@ -142,4 +155,23 @@ pub struct ScaleReport {
     pub request: ScaleRequest,
     /// What came of it.
     pub outcome: ScaleOutcome,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ScaleOutcome as O;
+
+    #[test]
+    fn names_that_are_told_are_the_names_in_json() {
+        let text = String::new;
+        for outcome in [
+            O::Unanswered,
+            O::Accepted { on_its_way: 1 },
+            O::Refused { reason: text() },
+            O::Failed { error: text() },
+        ] {
+            let json = serde_json::to_string(&outcome).unwrap();
+            assert!(json.contains(&format!("{:?}", outcome.as_str())), "{json}");
+        }
+    }
 }

@@ -252,6 +252,18 @@ impl Autoscaler {
         hook: &dyn ScaleHook,
         now: Duration,
     ) -> Result<Option<ScaleReport>> {
+        let Some(request) = self.check(loads, now)? else { return Ok(None) };
+        let answer = hook.scale(&request).await;
+        Ok(self.answered(answer))
+    }
+
+    /// The part of [`Autoscaler::step`] before the hook, for whoever asks it without holding on to
+    /// the autoscaler: if a check is due, decides, and gives the request if there is one. The
+    /// answer goes to [`Autoscaler::answered`].
+    ///
+    /// # Errors
+    /// As [`Autoscaler::decide`]; the next check is due at its usual time.
+    pub fn check(&mut self, loads: &[NodeLoad], now: Duration) -> Result<Option<ScaleRequest>> {
         if !self.next_check(now).is_zero() {
             return Ok(None);
         }
@@ -259,9 +271,7 @@ impl Autoscaler {
         let decision = self.decide(loads, now)?;
         metrics::gauge!("fogcore_autoscaler_desired").set(f64::from(decision.desired));
         metrics::gauge!("fogcore_autoscaler_load").set(decision.load.unwrap_or(f64::NAN));
-        let Some(request) = self.ask() else { return Ok(None) };
-        let answer = hook.scale(&request).await;
-        Ok(self.answered(answer))
+        Ok(self.ask())
     }
 
     /// What will be to do, in nodes' worth of work, after it has learned what is to do now.

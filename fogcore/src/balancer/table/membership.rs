@@ -3,16 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use super::{
-    MOST_NODES, MOST_POOLS, Member, Place, PoolKey, REST_OF_A_PLACE, Settings, Table, Writer, full,
-};
+use super::{MOST_NODES, MOST_POOLS, Member, Place, PoolKey, REST_OF_A_PLACE, Table, Writer, full};
 use crate::balancer::endpoint::Endpoint;
 use crate::balancer::meter::{LIVE, Meter, SLOW_START};
+use crate::balancer::news;
 use crate::balancer::pool::{Health, weight_class};
 use crate::balancer::ring::{self, Ring};
 use crate::balancer::slot::{Record, Slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::nanos;
+use crate::failover::{Breaker, BreakerState};
 use crate::id::NodeId;
 
 impl Table {
@@ -47,13 +47,14 @@ impl Table {
         endpoint: Arc<Endpoint>,
         places: Vec<Place>,
     ) -> Result<Slot<'_>> {
-        let Settings { breaker, classes, .. } = &self.settings;
-        let seed = |number: u32| self.seed ^ u64::from(number);
         let meter = self.meters.get_or_make(number, |_| Meter::new());
-        let record = self.records.get_or_make(number, |number| Record::new(breaker, seed(number)));
+        let make = |number| Record::new(self.breaker(number, 0));
+        let record = self.records.get_or_make(number, make);
         let (Some(meter), Some(record)) = (meter, record) else { return Err(full()) };
         let slot = Slot { meter, record };
-        slot.move_in(Arc::clone(&endpoint), *classes, breaker, seed(number));
+        self.forget_breakers(slot);
+        let classes = self.settings.classes;
+        slot.move_in(Arc::clone(&endpoint), classes, |class| self.breaker(number, class));
         self.ring_change(&places, &endpoint, number, Ring::add);
         let id = endpoint.id.clone();
         let member = Member {
@@ -75,6 +76,27 @@ impl Table {
         writer.members[index] = Some(member);
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(id, number);
         Ok(slot)
+    }
+
+    /// A breaker for a place and a class.
+    fn breaker(&self, number: u32, class: u8) -> Breaker {
+        let seed = self.seed ^ u64::from(number) ^ u64::from(class) << 32;
+        let breaker = Breaker::sharing(Arc::clone(&self.settings.breaker)).seeded(seed);
+        match self.news.on_change() {
+            Some(on_change) => breaker.telling(on_change, news::tag(number, class)),
+            None => breaker,
+        }
+    }
+
+    /// Makes a place's breakers what they are for a node of which nothing is known.
+    fn forget_breakers(&self, slot: Slot<'_>) {
+        for class in 0..self.settings.classes {
+            let mut was = BreakerState::Closed;
+            slot.with_breaker(class, |breaker| was = breaker.reset());
+            self.news.breaker_forgotten(class, was);
+        }
+        // What came in between is nobody's, and must not become the next node's.
+        self.tell();
     }
 
     /// Puts a node into one list, as it was in a snapshot.
@@ -127,11 +149,17 @@ impl Table {
         let Some(number) = number else { return false };
         if let Some(slot) = self.slot(number) {
             slot.meter.status.store(0, Ordering::Release);
+            // What is still to be told of it, while its name is known.
+            self.tell();
             slot.record.set_endpoint(None);
+            self.forget_breakers(slot);
         }
         self.unlist(&mut writer, number);
         if let Some(member) = writer.members.get_mut(number as usize).and_then(Option::take) {
             self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
+            if member.ejected_until.is_some() {
+                self.news.left_while_out();
+            }
         }
         writer.left.push_back((number, now));
         self.changes.fetch_add(1, Ordering::AcqRel);

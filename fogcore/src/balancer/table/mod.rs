@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::balancer::endpoint::Endpoint;
 use crate::balancer::meter::Meter;
+use crate::balancer::news::News;
 use crate::balancer::policy::BalancerPolicy;
 use crate::balancer::pool::{Health, Pool};
 use crate::balancer::slot::{Record, Slot};
@@ -139,6 +140,7 @@ pub(in crate::balancer) struct Table {
     pub(in crate::balancer) changes: AtomicU64,
     hot_above: AtomicU32,
     pub(in crate::balancer) seed: u64,
+    pub(in crate::balancer) news: News,
 }
 
 impl Table {
@@ -154,6 +156,7 @@ impl Table {
             changes: AtomicU64::new(1),
             hot_above: AtomicU32::new(f32::INFINITY.to_bits()),
             seed,
+            news: News::new(&policy.classes),
         };
         let mut writer = table.lock();
         for class in 0..table.settings.classes {

@@ -69,6 +69,13 @@ impl Table {
         }
         let next = writer.timers.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
         self.next_timer.store(next, Ordering::Relaxed);
+        drop(writer);
+        self.tell();
+    }
+
+    /// Tells listeners what breakers noted under their own locks.
+    pub(in crate::balancer) fn tell(&self) {
+        self.news.tell(|number| Some(self.record(number)?.endpoint()?.id.clone()));
     }
 
     /// Brings a node's flags and lists up to date with the time and its breakers, and sets its
@@ -89,7 +96,11 @@ impl Table {
             }
         };
         timed(RESTING, &mut member.rests_until);
+        let was_out = member.ejected_until.is_some();
         timed(EJECTED, &mut member.ejected_until);
+        if was_out && member.ejected_until.is_none() {
+            self.news.returned(&member.endpoint.id);
+        }
         for class in 0..self.settings.classes {
             let breaker = slot.breaker(class);
             let forced = breaker.state() == BreakerState::ForcedOpen;
@@ -162,10 +173,10 @@ impl Table {
         self.relist(writer, number, 0);
     }
 
-    /// Starts a timer for a breaker that has opened.
+    /// Starts a timer for a breaker that has opened, and tells it.
     pub(in crate::balancer) fn breaker_opened(&self, number: u32, now: u64) {
-        let mut writer = self.lock();
-        self.refresh(&mut writer, number, now);
+        self.refresh(&mut self.lock(), number, now);
+        self.tell();
     }
 
     /// A node rests until then, or longer if it does so already.

@@ -42,7 +42,7 @@ impl Breaker {
     fn open(&self, recovery: &mut Recovery, reason: OpenReason, now: u64) {
         let until = recovery.open(Duration::from_nanos(now), &self.policy, self.seed);
         self.turn_at.store(nanos(until), Ordering::Release);
-        self.turn(OPEN, Some(reason), now);
+        self.turn(recovery, OPEN, Some(reason), now);
     }
 
     /// Lets a probe through, and tells the state that it belongs to: read under the lock,
@@ -53,7 +53,7 @@ impl Breaker {
         match kind(word) {
             OPEN if now >= self.turn_at.load(Ordering::Acquire) => {
                 recovery.half_open();
-                self.turn(HALF_OPEN, None, now);
+                self.turn(&recovery, HALF_OPEN, None, now);
             }
             HALF_OPEN => {}
             _ => return Err(self.refusal(now)),
@@ -78,23 +78,30 @@ impl Breaker {
             recovery.close(Duration::from_nanos(now));
             self.turn_at.store(now, Ordering::Release);
             self.admitted.store(u64::from(u32::MAX), Ordering::Release);
-            self.turn(if self.policy.ramp.is_zero() { CLOSED } else { RAMPING }, None, now);
+            let closed = if self.policy.ramp.is_zero() { CLOSED } else { RAMPING };
+            self.turn(&recovery, closed, None, now);
         }
     }
 
-    /// Changes the state; the caller holds the lock.
-    pub(super) fn turn(&self, to: u64, reason: Option<OpenReason>, now: u64) {
+    /// Changes the state, and tells it; the caller holds the lock.
+    pub(super) fn turn(&self, held: &Recovery, to: u64, reason: Option<OpenReason>, now: u64) {
+        let (from, to) = self.turn_silently(to);
+        if let Some(on_change) = &self.on_change
+            && from != to
+        {
+            let change = BreakerChange { from, to, reason, at: Duration::from_nanos(now) };
+            on_change(held.tag, change);
+        }
+    }
+
+    /// Changes the state and tells nobody; the caller holds the lock. What it was, and what it is.
+    pub(super) fn turn_silently(&self, to: u64) -> (BreakerState, BreakerState) {
         let word = self.state.load(Ordering::Acquire);
         let next = word_of(generation(word) + 1, to);
         self.row.begin(generation(next));
         self.window.begin(generation(next));
         self.state.store(next, Ordering::Release);
-        let (from, to) = (state_of(word), state_of(next));
-        if let Some(on_change) = &self.on_change
-            && from != to
-        {
-            on_change(BreakerChange { from, to, reason, at: Duration::from_nanos(now) });
-        }
+        (state_of(word), state_of(next))
     }
 
     pub(super) fn refusal(&self, now: u64) -> Refused {

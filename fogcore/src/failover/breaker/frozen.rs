@@ -30,11 +30,11 @@ impl Breaker {
         }
     }
 
-    /// Makes a breaker that was just reset what another one was.
+    /// Makes a breaker that was just reset what another one was, and tells nobody.
     pub(crate) fn thaw(&self, frozen: FrozenBreaker) {
         let mut recovery = self.lock();
         recovery.set_probes(frozen.probes_in_flight, frozen.successes);
-        self.turn(frozen.kind.min(FORCED_CLOSED), None, 0);
+        self.turn_silently(frozen.kind.min(FORCED_CLOSED));
         self.turn_at.store(frozen.turn_at, Ordering::Release);
         self.admitted.store(frozen.admitted, Ordering::Release);
     }

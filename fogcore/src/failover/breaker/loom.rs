@@ -264,7 +264,9 @@ fn a_late_failure_neither_opens_the_next_state_nor_counts_in_its_row() {
         let policy = BreakerPolicy { consecutive_failures: Some(2), ..strict() };
         let breaker = Arc::new(Breaker::new(policy).unwrap());
         let late = breaker.admit(0).unwrap();
-        let change = |breaker: &Breaker| breaker.reset();
+        let change = |breaker: &Breaker| {
+            breaker.reset();
+        };
         both(&breaker, move |breaker| breaker.fail(late, 0), change);
         assert_eq!(breaker.stats(Duration::ZERO).failures, 0);
         breaker.fail(breaker.admit(0).unwrap(), 0);

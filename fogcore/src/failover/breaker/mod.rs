@@ -63,6 +63,9 @@ use crate::failover::words::nanos;
 /// Who is told of each change; called under the breaker's lock, so it must not call it back.
 pub type OnChange = Arc<dyn Fn(BreakerChange) + Send + Sync>;
 
+/// The same for many breakers, which it tells apart by their tags.
+pub(crate) type OnTaggedChange = Arc<dyn Fn(u32, BreakerChange) + Send + Sync>;
+
 /// A circuit breaker.
 // In this order, so that a call through a closed breaker touches one cache line.
 #[repr(C)]
@@ -84,7 +87,7 @@ pub struct Breaker {
     late_failures: AtomicU64,
     seed: u64,
     recovery: Mutex<Recovery>,
-    on_change: Option<OnChange>,
+    on_change: Option<OnTaggedChange>,
 }
 
 impl fmt::Debug for Breaker {
@@ -132,6 +135,12 @@ impl Breaker {
     /// The same breaker, telling of each change.
     #[must_use]
     pub fn on_change(self, on_change: OnChange) -> Self {
+        self.telling(Arc::new(move |_, change| on_change(change)), 0)
+    }
+
+    /// The same breaker, telling of each change under a tag.
+    pub(crate) fn telling(self, on_change: OnTaggedChange, tag: u32) -> Self {
+        self.lock().tag = tag;
         Self { on_change: Some(on_change), ..self }
     }
 
@@ -226,11 +235,12 @@ impl Breaker {
         settled.then_some(word)
     }
 
-    /// Forgets everything: it guards somebody else from now on.
-    pub(crate) fn reset(&self) {
+    /// Forgets everything, because it guards somebody else from now on or nobody, and tells what it
+    /// was. That is no change, so nobody is told.
+    pub(crate) fn reset(&self) -> BreakerState {
         let mut recovery = self.lock();
-        *recovery = Recovery::default();
-        self.turn(CLOSED, None, 0);
+        recovery.forget();
+        self.turn_silently(CLOSED).0
     }
 
     #[inline]
@@ -284,7 +294,7 @@ impl Breaker {
     fn force(&self, to: u64, now: u64) {
         let mut recovery = self.lock();
         recovery.close(Duration::from_nanos(now));
-        self.turn(to, None, now);
+        self.turn(&recovery, to, None, now);
     }
 
     fn end(&self, ticket: Ticket, failed: bool, now: u64) {

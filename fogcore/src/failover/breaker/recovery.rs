@@ -12,9 +12,16 @@ pub(super) struct Recovery {
     closed_at: Duration,
     probes_in_flight: u32,
     successes: u32,
+    /// What whoever is told of its changes knows it by.
+    pub(super) tag: u32,
 }
 
 impl Recovery {
+    /// As new; who listens still knows it by its tag.
+    pub(super) fn forget(&mut self) {
+        *self = Self { tag: self.tag, ..Self::default() };
+    }
+
     /// It opens: until when?
     pub(super) fn open(&mut self, now: Duration, policy: &BreakerPolicy, seed: u64) -> Duration {
         // Only a time in which it was closed counts: a long outage is no reason to forgive.

@@ -46,6 +46,20 @@ pub enum FailoverOutcome {
     Interrupted,
 }
 
+impl FailoverOutcome {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ongoing => "ongoing",
+            Self::Recovered => "recovered",
+            Self::Cancelled => "cancelled",
+            Self::NodeRemoved => "node_removed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// One failover, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRecord {
@@ -116,5 +130,17 @@ impl History {
 
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &FailureRecord> {
         self.records.iter().rev()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FailoverOutcome as O;
+
+    #[test]
+    fn names_that_are_told_are_the_names_in_json() {
+        for outcome in [O::Ongoing, O::Recovered, O::Cancelled, O::NodeRemoved, O::Interrupted] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! that nobody waits for a dead node, or in steps, so that the others warm up), who takes over, and
 //! whether anybody is left who can. A node that is drained as the last healthy one is an outage
 //! made by hand, so this has to be forced. [`Failover`] answers these, and does nothing else: it is
-//! handed how the nodes are, and whoever distributes requests asks it for [`shares`](Failover::shares).
+//! handed how the nodes are, and whoever distributes requests asks it for
+//! [`shares`](Failover::shares). A fog does both for its balancers:
+//! [`Fog::fail_over`](crate::Fog::fail_over).
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Making a monitor.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -15,6 +15,7 @@ use super::targets::Targets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBus;
 use crate::failover::{HealthPolicy, HealthProbe};
+use crate::fog::Shared;
 use crate::time::{Clock, SystemClock};
 
 /// Makes a [`HealthMonitor`].
@@ -27,6 +28,7 @@ pub struct HealthMonitorBuilder {
     max_targets: usize,
     on_change: Option<OnHealth>,
     events: Option<EventBus>,
+    fog: Option<Weak<Shared>>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -48,6 +50,7 @@ impl HealthMonitorBuilder {
             max_targets: 100_000,
             on_change: None,
             events: None,
+            fog: None,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -103,6 +106,11 @@ impl HealthMonitorBuilder {
         Self { tasks, stopping, ..self }
     }
 
+    /// Heard by the balancers of this fog.
+    pub(in crate::fog) fn followed_by(self, fog: Weak<Shared>) -> Self {
+        Self { fog: Some(fog), ..self }
+    }
+
     /// Begins to probe, on the tokio runtime of the caller. There are no targets yet.
     ///
     /// # Errors
@@ -133,11 +141,15 @@ impl HealthMonitorBuilder {
             max_concurrent: self.max_concurrent,
             on_change: self.on_change,
             events: self.events,
+            fog: self.fog,
             targets: Mutex::new(targets),
             wake: Notify::new(),
             stopping: self.stopping,
             done: CancellationToken::new(),
         });
+        if let Some(fog) = core.fog.as_ref().and_then(Weak::upgrade) {
+            fog.monitors.add(&core);
+        }
         let (running, done) = (core.clone(), core.done.clone().drop_guard());
         let looping = async move {
             running.run().await;

@@ -10,6 +10,7 @@ mod builder;
 #[cfg(feature = "http-probe")]
 mod http;
 mod monitor;
+mod opinion;
 mod targets;
 mod tcp;
 
@@ -17,4 +18,5 @@ pub use self::builder::HealthMonitorBuilder;
 #[cfg(feature = "http-probe")]
 pub use self::http::HttpProbe;
 pub use self::monitor::{HealthEvent, HealthMonitor, OnHealth};
+pub(in crate::fog) use self::opinion::{Monitors, Probed};
 pub use self::tcp::TcpProbe;

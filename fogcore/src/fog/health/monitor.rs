@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -19,6 +19,7 @@ use crate::event::{Event, EventBus};
 use crate::failover::{
     AbsenceReason, Health, HealthChange, HealthProbe, ProbeError, ProbeOutcome, ProbeTarget,
 };
+use crate::fog::Shared;
 use crate::id::NodeId;
 use crate::time::Clock;
 
@@ -189,6 +190,8 @@ pub(super) struct Core {
     pub(super) max_concurrent: usize,
     pub(super) on_change: Option<OnHealth>,
     pub(super) events: Option<EventBus>,
+    /// The fog whose balancers follow it.
+    pub(super) fog: Option<Weak<Shared>>,
     pub(super) targets: Mutex<Targets>,
     /// Somebody else than the loop changed the targets.
     pub(super) wake: Notify,
@@ -264,6 +267,9 @@ impl Core {
         let untold = self.lock().untold();
         for _ in 0..untold {
             let Some(event) = self.lock().tell() else { return };
+            if let Some(fog) = self.fog.as_ref().and_then(Weak::upgrade) {
+                fog.health_changed(&event.node, &event.change);
+            }
             if let (Some(events), Some(healthy)) = (&self.events, verdict(event.change.to)) {
                 events.publish(Event::NodeHealth { node: event.node.clone(), healthy });
             }
@@ -274,6 +280,14 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// How a node is; none if it is not watched, or nobody watches any more.
+    pub(super) fn opinion(&self, node: &NodeId) -> Option<Health> {
+        if self.stopping.is_cancelled() {
+            return None;
+        }
+        self.lock().health(node)
     }
 
     fn lock(&self) -> MutexGuard<'_, Targets> {
