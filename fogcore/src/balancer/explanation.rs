@@ -11,8 +11,8 @@ use super::dice::Dice;
 use super::permit::Permit;
 use super::request::Request;
 use super::slot::{
-    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, NO_SHARE, RESTING, Slot, UNHEALTHY, UNWELL,
-    breaker_bit,
+    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, LATE, NO_SHARE, RESTING, Slot, UNHEALTHY,
+    UNWELL, breaker_bit,
 };
 use super::status::NoNode;
 use super::strategy::Strategy;
@@ -40,6 +40,8 @@ pub enum Hindrance {
     Resting,
     /// Its health probes fail.
     Unhealthy,
+    /// Its heartbeat is late.
+    Late,
     /// It does far worse than the others.
     Ejected,
     /// Its breaker for this request class is open.
@@ -239,6 +241,7 @@ fn hindrance(
         (AWAY, Hindrance::Away),
         (RESTING, Hindrance::Resting),
         (UNHEALTHY, Hindrance::Unhealthy),
+        (LATE, Hindrance::Late),
         (EJECTED, Hindrance::Ejected),
         (breaker_bit(request.scope.class), Hindrance::BreakerOpen),
     ];

@@ -31,6 +31,7 @@ mod list;
 #[cfg(all(test, fogcore_loom))]
 mod loom;
 mod nodes;
+mod outlying;
 mod permit;
 mod pick;
 mod policy;

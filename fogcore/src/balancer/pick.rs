@@ -259,7 +259,7 @@ impl Balancer {
         let now = held.began.saturating_add(latency);
         if kind.counts_against_node() {
             let counted = latency.max(nanos(self.policy.failure_latency));
-            slot.fail(counted, now, self.table.settings.latency_fading);
+            let place = slot.fail(counted, now, self.table.settings.latency_fading);
             if let Some(ticket) = held.ticket() {
                 slot.admitted_badly(held.class(), ticket, now);
                 let known = slot.flags() & breaker_bit(held.class()) != 0;
@@ -267,6 +267,7 @@ impl Balancer {
                     self.table.breaker_opened(held.number, now);
                 }
             }
+            self.eject_after_row(slot, held.number, place, now);
         } else {
             slot.give_up();
             if let Some(ticket) = held.ticket() {

@@ -2,11 +2,11 @@
 //! what its outcome writes in that one and the next.
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::outlying::{FailureRow, UsualLatency};
 use super::report::{Load, NOTHING_KNOWN};
 use crate::error::{Error, Result};
 use crate::failover::atomics::{AtomicU32, AtomicU64, Ordering};
@@ -36,11 +36,13 @@ pub(super) const BREAKER_OPEN: u32 = 1 << 8;
 pub(super) const BREAKERS: u32 = 0xffff << 8;
 /// Nothing of its share is left to it.
 pub(super) const NO_SHARE: u32 = 1 << 24;
+/// Its heartbeat is late.
+pub(super) const LATE: u32 = 1 << 25;
 
 /// What keeps a node from work, however few there are.
 pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING | NO_SHARE;
 /// What a panic ignores, beside the breaker's bit.
-pub(super) const UNWELL: u32 = UNHEALTHY | EJECTED;
+pub(super) const UNWELL: u32 = UNHEALTHY | LATE | EJECTED;
 
 /// A full share, of [`Slot::share`].
 pub(super) const FULL: u32 = 1 << 16;
@@ -74,8 +76,8 @@ pub(super) struct Slot {
     settled: AtomicU64,
     /// CPU, memory, storage and throughput, each in parts of 65,534.
     used: AtomicU64,
-    /// Since when it starts slowly, in milliseconds.
-    slow_since: AtomicU32,
+    /// For the comparison with other nodes; picks go by the other one.
+    pub(super) usual_latency: UsualLatency,
     /// Share of calls that succeed, as the bits of a float.
     success: AtomicU32,
     /// In the breaker's order: what a call touches comes first.
@@ -83,6 +85,9 @@ pub(super) struct Slot {
     /// `requests in flight as the node counted them << 32 | milliseconds when it told`
     reported: AtomicU64,
     failures: AtomicU32,
+    /// Since when it starts slowly, in milliseconds.
+    slow_since: AtomicU32,
+    pub(super) failure_row: FailureRow,
     further_breakers: OnceLock<Box<[Breaker]>>,
     /// Parts of the share: what its power state leaves it, and what failover leaves it.
     pub(super) headroom: AtomicU32,
@@ -136,11 +141,13 @@ impl Slot {
             latency_at: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             used: AtomicU64::new(NOTHING_KNOWN),
-            slow_since: AtomicU32::new(0),
+            usual_latency: UsualLatency::unknown(),
             success: AtomicU32::new(1.0_f32.to_bits()),
             breaker: Breaker::sharing(Arc::clone(policy)).seeded(seed),
             reported: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            slow_since: AtomicU32::new(0),
+            failure_row: FailureRow::at(0),
             further_breakers: OnceLock::new(),
             headroom: AtomicU32::new(FULL),
             kept: AtomicU32::new(FULL),
@@ -192,6 +199,8 @@ impl Slot {
             value.store(0, Ordering::Relaxed);
         }
         self.used.store(NOTHING_KNOWN, Ordering::Relaxed);
+        self.usual_latency.forget();
+        self.failure_row.begin(self.completed());
         self.success.store(1.0_f32.to_bits(), Ordering::Relaxed);
         for share in [&self.headroom, &self.kept, &self.share] {
             share.store(FULL, Ordering::Relaxed);
@@ -314,10 +323,11 @@ impl Slot {
         self.load.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// A request that began has ended: one more completed, one less in flight.
+    /// A request that began has ended: one more completed, one less in flight. Tells its place: how
+    /// many ended before it.
     #[inline]
-    fn complete(&self) {
-        self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel);
+    fn complete(&self) -> u32 {
+        high(self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel))
     }
 
     /// A request ended well.
@@ -325,6 +335,7 @@ impl Slot {
     pub(super) fn succeed(&self, latency: u64, now: u64, fading: f64) {
         self.complete();
         self.observe_latency(latency, now, fading);
+        self.usual_latency.observe(latency);
         let success = self.success();
         if success < 1.0 {
             // The last step is taken whole: the share of a node that is well is exactly one.
@@ -336,13 +347,14 @@ impl Slot {
     }
 
     /// A request failed: it counts as a slow one, because a node that refuses at once would
-    /// otherwise look like the fastest.
-    pub(super) fn fail(&self, latency: u64, now: u64, fading: f64) {
-        self.complete();
+    /// otherwise look like the fastest. Tells its place among all that ended.
+    pub(super) fn fail(&self, latency: u64, now: u64, fading: f64) -> u32 {
+        let place = self.complete();
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.observe_latency(latency, now, fading);
         self.success.store((self.success() * (1.0 - SUCCESS_STEP)).to_bits(), Ordering::Relaxed);
         self.share_again();
+        place
     }
 
     /// Share of the latest calls that succeeded, 0–1.
@@ -393,12 +405,6 @@ impl Slot {
         // Busy nodes were heard of just now: there four terms are exact to ten digits.
         let near = 1.0 - age * (1.0 - age * (0.5 - age / 6.0));
         if age < 1.0 / 256.0 { near } else { (-age).exp() }
-    }
-
-    /// The latency as it was when it was last changed; none if it never answered.
-    pub(super) fn latest_latency(&self) -> Option<Duration> {
-        let latency = f64::from_bits(self.latency.load(Ordering::Relaxed));
-        (latency > 0.0).then(|| Duration::from_nanos(whole(latency)))
     }
 
     /// Takes in what the node told of itself.

@@ -113,9 +113,8 @@ impl Shared {
         if before.map(|before| before.eligibility) != Some(told.eligibility) {
             balancer.set_eligibility(node, told.eligibility, now)?;
         }
-        // Only when it changes: health probes may have their own opinion.
         if before.map_or(Liveness::Online, |before| before.liveness) != told.liveness {
-            balancer.set_healthy(node, told.liveness != Liveness::Suspect, now)?;
+            balancer.set_late(node, told.liveness == Liveness::Suspect, now)?;
             balancer.set_away(node, told.liveness == Liveness::Offline, now)?;
         }
         Ok(told)

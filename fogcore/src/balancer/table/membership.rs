@@ -60,6 +60,7 @@ impl Table {
             rests_until: None,
             ejected_until: None,
             ejected_times: 0,
+            was_ejected: false,
             slow_until: None,
             wakes_at: None,
             was_in: true,
@@ -129,6 +130,7 @@ impl Table {
         self.unlist(&mut writer, number);
         if let Some(member) = writer.members.get_mut(number as usize).and_then(Option::take) {
             self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
+            writer.ejected -= usize::from(member.ejected_until.is_some());
         }
         writer.left.push_back((number, now));
         true

@@ -8,7 +8,7 @@ use crate::balancer::pool::Health;
 use crate::balancer::slot::{AWAY, BREAKERS, EJECTED, RESTING, SLOW_START, Slot, breaker_bit};
 use crate::balancer::view::takes;
 use crate::failover::words::nanos;
-use crate::failover::{BreakerState, Observed};
+use crate::failover::{BreakerState, EjectReason, Observed, OutlierPolicy};
 use crate::id::NodeId;
 
 /// One pick must not wait for the timers of all others.
@@ -89,7 +89,9 @@ impl Table {
             }
         };
         timed(RESTING, &mut member.rests_until);
+        let was_ejected = member.ejected_until.is_some();
         timed(EJECTED, &mut member.ejected_until);
+        writer.ejected -= usize::from(was_ejected && member.ejected_until.is_none());
         for class in 0..self.settings.classes {
             let breaker = slot.breaker(class);
             let forced = breaker.state() == BreakerState::ForcedOpen;
@@ -190,17 +192,31 @@ impl Table {
         let (completed, failed) = (slot.completed(), slot.failed());
         let (completed_before, failed_before) = member.compared;
         member.compared = (completed, failed);
+        let calls = completed.wrapping_sub(completed_before);
         let failures = failed.wrapping_sub(failed_before);
-        Observed {
-            calls: completed.wrapping_sub(completed_before),
-            failures,
-            // A failure counts as a slow call there, which says nothing about the others.
-            latency: slot.latest_latency().filter(|_| failures == 0),
-        }
+        Observed { calls, failures, latency: slot.usual_latency.get().filter(|_| failures < calls) }
     }
 
-    pub(in crate::balancer) fn is_ejected(&self, number: u32) -> bool {
-        self.slot(number).is_some_and(|slot| slot.flags() & EJECTED != 0)
+    /// Leaves a node out for a while, unless it is out already or as many are as may be.
+    pub(in crate::balancer) fn eject(
+        &self,
+        writer: &mut Writer,
+        number: u32,
+        now: u64,
+        _reason: EjectReason,
+        policy: &OutlierPolicy,
+    ) {
+        let has_room = writer.ejected < policy.most_out(self.len());
+        let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
+        if !has_room || member.ejected_until.is_some() {
+            return;
+        }
+        member.ejected_times = member.ejected_times.saturating_add(1);
+        let out_for = policy.out_for(member.ejected_times);
+        member.ejected_until = Some(now.saturating_add(nanos(out_for)));
+        member.was_ejected = true;
+        writer.ejected += 1;
+        self.refresh(writer, number, now);
     }
 
     /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
