@@ -146,8 +146,10 @@ impl Notes {
             in_flight: view.in_flight(candidate),
             latency_seconds: view.latency(candidate),
             success: f64::from(view.success(candidate)),
-            cost: f64::from(cost),
+            cost: f64::from(cost.clamp(f32::MIN, f32::MAX)),
+            // Nothing is infinite in JSON: a bound that nobody reaches is as good as none.
             terms: terms
+                .filter(|term| term.value.is_finite())
                 .map(|term| WeighedTerm { name: term.name.to_owned(), value: term.value })
                 .collect(),
         });

@@ -148,7 +148,10 @@ impl<'t> View<'t> {
         let start = round(key.0, (self.len() as usize).max(1));
         let list = || self.pool.members(self.panicking);
         let found = list().skip(start).filter_map(with_room).next();
-        found.or_else(|| list().take(start).filter_map(with_room).next()).or_else(|| self.any(draw))
+        let found = found.or_else(|| list().take(start).filter_map(with_room).next());
+        let found = found.or_else(|| self.any(draw))?;
+        draw.note(self, found, JUMPS as f32);
+        Some(found)
     }
 
     fn has_room(&self, candidate: Candidate<'_>, bound: f64) -> bool {
