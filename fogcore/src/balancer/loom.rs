@@ -5,8 +5,8 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 use super::slot::Slot;
-use crate::failover::BreakerPolicy;
 use crate::failover::atomics::{Ordering, model};
+use crate::failover::{BreakerPolicy, BreakerWindow, Ticket};
 
 /// A node that takes so many requests at once, and how many it has.
 struct Node {
@@ -83,5 +83,75 @@ fn who_is_refused_leaves_no_trace() {
         assert_eq!((node.slot.in_flight(), node.slot.completed()), (1, 0));
         complete(&node.slot);
         assert_eq!((node.slot.in_flight(), node.slot.completed()), (0, 1));
+    });
+}
+
+/// Two failures in a row open its breaker, and one success fills its window.
+fn wary() -> Arc<Slot> {
+    let policy = BreakerPolicy {
+        window: BreakerWindow::Count(1),
+        min_calls: 1,
+        failure_rate: None,
+        consecutive_failures: Some(2),
+        ..BreakerPolicy::default()
+    };
+    Arc::new(Slot::new(&std::sync::Arc::new(policy), 0))
+}
+
+fn ask(slot: &Slot) -> Ticket {
+    Ticket::from_word(slot.admit(0, 1).expect("it is closed"), 1)
+}
+
+fn well(slot: &Slot) {
+    slot.admitted_well(0, ask(slot), 1);
+}
+
+fn badly(slot: &Slot) {
+    slot.admitted_badly(0, ask(slot), 1);
+}
+
+/// A success that the slot takes for one that changes nothing must not be the one that ends a row.
+#[test]
+fn a_success_after_a_failure_is_never_kept_from_the_breaker() {
+    model(|| {
+        let slot = wary();
+        well(&slot);
+        let theirs = Arc::clone(&slot);
+        let thread = thread::spawn(move || badly(&theirs));
+        well(&slot);
+        thread.join().unwrap();
+        well(&slot);
+        badly(&slot);
+        assert!(slot.admit(0, 1).is_some(), "a success came between the two failures");
+        badly(&slot);
+        assert!(slot.admit(0, 1).is_none(), "two in a row");
+    });
+}
+
+/// Failures of the same moment may break each other's row, but a success is never overlooked.
+#[test]
+fn a_row_is_full_only_if_no_success_came_between() {
+    model(|| {
+        let slot = wary();
+        let fail = |slot: &Slot| {
+            assert!(slot.begin());
+            let place = slot.fail(1, 1, 1.0);
+            slot.failure_row.fails(place, 2)
+        };
+        assert!(!fail(&slot));
+        assert!(slot.begin());
+        complete(&slot);
+        let theirs = Arc::clone(&slot);
+        let thread = thread::spawn(move || {
+            assert!(theirs.begin());
+            complete(&theirs);
+        });
+        let second = fail(&slot);
+        thread.join().unwrap();
+        assert!(!second, "it is the first one of its row");
+        assert!(slot.begin());
+        complete(&slot);
+        assert!(!fail(&slot));
+        assert!(fail(&slot), "two in a row");
     });
 }
