@@ -52,6 +52,13 @@ pub enum Hindrance {
     Excepted,
 }
 
+impl Hindrance {
+    /// Whether it only says that a node does not do well.
+    const fn is_ignored_in_panic(self) -> bool {
+        matches!(self, Self::Unhealthy | Self::Late | Self::Ejected | Self::BreakerOpen)
+    }
+}
+
 /// Nodes of the scope that get no request, for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filtered {
@@ -176,8 +183,14 @@ impl Balancer {
             reason: None,
         });
         let view = self.table.pool(request.scope.pool).map(|wide| self.view(wide, request, now));
-        let filtered = self.filtered(request, view.is_some_and(|view| view.panicking));
+        let mut panicking = view.is_some_and(|view| view.panicking);
+        let mut filtered = self.filtered(request, panicking);
         let held = self.hold(request, now, &mut draw);
+        // A breaker may have opened on the way, which was one too many.
+        if !panicking && held.as_ref().is_ok_and(|held| held.ticket().is_none()) {
+            panicking = true;
+            filtered.retain(|filtered| !filtered.hindrance.is_ignored_in_panic());
+        }
         let notes = draw.noted();
         let reason = notes.as_ref().and_then(|notes| notes.reason);
         let selected_node = held.as_ref().ok().and_then(|held| {
@@ -192,7 +205,7 @@ impl Balancer {
             strategy: self.strategy.name().to_owned(),
             selected_node,
             selection_reason: selection_reason.to_owned(),
-            panicking: view.is_some_and(|view| view.panicking),
+            panicking,
             ready: view.map_or(0, |view| view.pool.ready()),
             unwell: view.map_or(0, |view| view.pool.unwell()),
             considered: notes.map_or_else(Vec::new, |notes| notes.weighed),

@@ -251,3 +251,41 @@ fn note_move(writer: &mut Writer, moved: u32, pool: u32, to: u32) {
         *at = to;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::TIMERS_PER_PICK;
+    use crate::balancer::{Balancer, BalancerPolicy, Dice, Endpoint, Request, StrategyKind};
+    use crate::failover::FailureKind;
+
+    /// A hundred nodes come back at the same moment: no request pays for all of them.
+    #[test]
+    fn a_pick_runs_few_timers_and_maintenance_the_rest() {
+        let policy = BalancerPolicy { slow_start: Duration::ZERO, ..BalancerPolicy::default() };
+        let balancer = Balancer::new(policy, StrategyKind::Random).unwrap();
+        let (mut now, mut dice) = (Duration::ZERO, Dice::seeded(1));
+        for node in 0..100 {
+            balancer.join(Endpoint::new(format!("n{node}").parse().unwrap()), now).unwrap();
+        }
+        let pause = Duration::from_secs(20);
+        let busy = FailureKind::Overloaded { retry_after: Some(pause) };
+        for _ in 0..100 {
+            let permit = balancer.pick(&Request::new(), now, &mut dice).unwrap();
+            permit.failure(busy, Duration::ZERO);
+        }
+        let ready = || balancer.table.pool(0).unwrap().ready() as usize;
+        assert_eq!(ready(), 0);
+        now += pause - Duration::from_nanos(1);
+        assert!(balancer.pick(&Request::new(), now, &mut dice).is_err());
+        assert_eq!(ready(), 0, "not yet");
+        now += Duration::from_nanos(1);
+        for picks in 1..=2 {
+            drop(balancer.pick(&Request::new(), now, &mut dice).unwrap());
+            assert_eq!(ready(), picks * TIMERS_PER_PICK);
+        }
+        balancer.maintain(now);
+        assert_eq!(ready(), 100);
+    }
+}

@@ -177,6 +177,39 @@ fn of_several_openings_each_is_told_once_with_its_reason() {
     );
 }
 
+/// Only time in which it was closed is forgiven, and not a moment too early.
+#[test]
+fn after_an_hour_in_which_it_was_closed_it_is_forgiven() {
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let policy = BreakerPolicy {
+        forgive_after: hour,
+        open_at_most: 10 * hour,
+        ..by_window(BreakerWindow::Count(10))
+    };
+    let breaker = Breaker::new(policy).unwrap();
+    let mut now = Duration::ZERO;
+    // How long it is open after it was closed for so long.
+    let mut opens_after = |closed_for: Duration| {
+        now += closed_for;
+        (0..10).for_each(|_| call(&breaker, true, now));
+        let open_for = breaker.acquire(now).unwrap_err().retry_after.unwrap();
+        now += open_for;
+        (0..3).for_each(|_| call(&breaker, false, now));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        open_for.as_secs()
+    };
+    assert_eq!(opens_after(second), 60, "the first time");
+    assert_eq!(opens_after(hour - STEP), 120);
+    assert_eq!(opens_after(hour - STEP), 240);
+    assert_eq!(opens_after(hour), 60);
+    for minutes in [2, 4, 8, 16, 32, 64] {
+        assert_eq!(opens_after(second), 60 * minutes);
+    }
+    // It was open for longer than an hour, which is no hour without a failure.
+    assert_eq!(opens_after(second), 60 * 128);
+    assert_eq!(opens_after(2 * hour), 60);
+}
+
 #[test]
 fn after_it_closed_a_growing_share_goes_through() {
     let policy = BreakerPolicy { ramp: Duration::from_secs(10), ..BreakerPolicy::default() };
