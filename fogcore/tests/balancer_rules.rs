@@ -586,6 +586,31 @@ fn a_node_whose_probes_hang_is_tried_again() {
     });
 }
 
+/// One breaker that opens during a pick is one too many: that very pick ignores health, and its
+/// explanation says so.
+#[test]
+fn who_panics_on_the_way_is_explained_as_who_panicked() {
+    every_strategy(|kind| {
+        let policy = BalancerPolicy { panic_below: 0.5, ..opens_after_two() };
+        let mut world = World::of(kind, policy, 2);
+        world.join(Endpoint { max_in_flight: Some(1), ..endpoint("full", 100) });
+        for _ in 0..2 {
+            world.pick_at("n0").failure(FailureKind::Timeout, Duration::ZERO);
+        }
+        let _full = world.pick_at("full");
+        world.wait(secs(30));
+        let _hanging: Vec<_> = (0..3).map(|_| world.pick_at("n0")).collect();
+        world.healthy("n1", false);
+        world.wait(secs(30));
+        let request = Request { except: vec![id("nobody")], ..world.request() };
+        let (permit, why) = world.balancer.pick_explained(&request, world.now, &mut world.dice);
+        let node = permit.unwrap().node().unwrap();
+        assert!(why.panicking, "{kind:?}: {why:?}");
+        let is_out = why.filtered.iter().any(|filtered| filtered.examples.contains(&node));
+        assert!(!is_out, "{kind:?}: {node} {why:?}");
+    });
+}
+
 #[test]
 fn a_breaker_keeps_only_its_own_class_from_a_node() {
     every_strategy(|kind| {
