@@ -184,6 +184,10 @@ impl Balancer {
                 draw.because("last_resort");
                 Ok(held)
             }
+            // The last one's breaker may have opened just now, and now nobody's is asked.
+            None if !view.panicking && self.view(wide, request, now).panicking => {
+                self.search(request, now, wide, tried, draw)
+            }
             None => Err(self.nobody(request, wide, now)),
         }
     }
