@@ -2,7 +2,8 @@
 //!
 //! After Envoy's outlier detection: a row of failures ejects a node at once; from time to time all
 //! nodes are compared, and those whose success rate or latency is far from the rest are ejected. A
-//! node stays out for longer each time, and never more than a share of all nodes is out.
+//! node stays out for longer each time, until it was fine for a while, and never more than a share of
+//! all nodes is out.
 //!
 //! ```
 //! use std::time::Duration;
