@@ -117,8 +117,9 @@ fn a_success_after_a_failure_is_never_kept_from_the_breaker() {
         let slot = wary();
         well(&slot);
         let theirs = Arc::clone(&slot);
-        let thread = thread::spawn(move || badly(&theirs));
-        well(&slot);
+        let late = ask(&slot);
+        let thread = thread::spawn(move || theirs.admitted_well(0, late, 1));
+        badly(&slot);
         thread.join().unwrap();
         well(&slot);
         badly(&slot);
