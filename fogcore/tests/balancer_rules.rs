@@ -5,14 +5,14 @@
 #[path = "common/balancing.rs"]
 mod balancing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use balancing::*;
 use fogcore::ErrorKind;
 use fogcore::balancer::{
-    Affinity, Balancer, BalancerPolicy, Class, Dice, Endpoint, Key, Load, Request, RequestKind,
-    Scope, StrategyKind,
+    Affinity, Balancer, BalancerPolicy, Class, Dice, Endpoint, Hindrance, Key, Load, Request,
+    RequestKind, Scope, StrategyKind,
 };
 use fogcore::failover::{Absence, BreakerPolicy, FailureKind, LoweringPolicy, OutlierPolicy};
 use fogcore::registry::{Celsius, Ineligible, Percent, PowerState};
@@ -239,6 +239,43 @@ fn where_all_breakers_are_open_panic_uses_the_nodes_all_the_same() {
         let none = world.try_pick(&request).unwrap_err();
         assert_eq!((none.ready, none.unwell), (0, 1), "{kind:?}");
         assert_eq!(names(&mut world, 300), set(["n0", "n1", "n2"]), "{kind:?}");
+    });
+}
+
+/// Probes and heartbeats are asked separately, and neither takes back what the other one said.
+#[test]
+fn a_node_must_be_in_time_and_pass_its_probes() {
+    every_strategy(|kind| {
+        let mut world = World::of(kind, policy(), 5);
+        let late = |world: &World, late| {
+            world.balancer.set_late(&id("n1"), late, world.now).unwrap();
+        };
+        let is_in = |world: &mut World| names(world, 500).contains("n1");
+        late(&world, true);
+        assert!(!is_in(&mut world), "{kind:?}");
+        world.healthy("n1", true);
+        assert!(!is_in(&mut world), "{kind:?}: a probe that passes makes no beat");
+        world.healthy("n1", false);
+        late(&world, false);
+        assert!(!is_in(&mut world), "{kind:?}: a beat passes no probe");
+        world.healthy("n1", true);
+        assert!(is_in(&mut world), "{kind:?}");
+        // Where nobody does well, that is ignored.
+        for node in 0..5 {
+            world.balancer.set_late(&id(&format!("n{node}")), true, world.now).unwrap();
+        }
+        assert!(is_in(&mut world), "{kind:?}");
+        world.balancer.set_late(&id("n0"), false, world.now).unwrap();
+        let (_, why) = world.balancer.pick_explained(&Request::new(), world.now, &mut world.dice);
+        assert!(why.panicking && why.filtered.is_empty(), "{kind:?}: {why:?}");
+        (1..4).for_each(|node| {
+            world.balancer.set_late(&id(&format!("n{node}")), false, world.now).unwrap();
+        });
+        let (_, why) = world.balancer.pick_explained(&Request::new(), world.now, &mut world.dice);
+        assert_eq!(why.filtered[0].hindrance, Hindrance::Late, "{kind:?}");
+        assert_eq!(why.filtered[0].examples, [id("n4")], "{kind:?}");
+        let unknown = world.balancer.set_late(&id("nobody"), true, world.now).unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
     });
 }
 
@@ -521,6 +558,56 @@ fn a_probe_that_fails_opens_the_breaker_again_for_longer() {
         assert_eq!(names(&mut world, 300), set(["n0", "n2"]), "{kind:?}");
         world.wait(ms(1));
         world.pick_at("n1").success(ms(5));
+    });
+}
+
+/// Calls that never come back must not keep a node out for ever.
+#[test]
+fn a_node_whose_probes_hang_is_tried_again() {
+    every_strategy(|kind| {
+        let mut world = World::of(kind, opens_after_two(), 3);
+        for _ in 0..2 {
+            world.pick_at("n1").failure(FailureKind::Timeout, Duration::ZERO);
+        }
+        world.wait(secs(30));
+        let hanging: Vec<_> = (0..3).map(|_| world.pick_at("n1")).collect();
+        world.wait(secs(30));
+        let request = world.request().within(world.scope(("id", "n1")));
+        let none = world.try_pick(&request).unwrap_err();
+        let expected = (0, 1, Some(secs(60)));
+        assert_eq!((none.ready, none.unwell, none.retry_after), expected, "{kind:?}");
+        world.wait(secs(60));
+        let probes: Vec<_> = (0..3).map(|_| world.pick_at("n1")).collect();
+        // They come back at last, and say nothing about how it is now.
+        hanging.into_iter().for_each(|late| late.failure(FailureKind::Timeout, secs(90)));
+        probes.into_iter().for_each(|probe| probe.success(ms(5)));
+        let open: Vec<_> = (0..10).map(|_| world.pick_at("n1")).collect();
+        drop(open);
+    });
+}
+
+/// One breaker that opens during a pick is one too many: that very pick ignores health, and its
+/// explanation says so.
+#[test]
+fn who_panics_on_the_way_is_explained_as_who_panicked() {
+    every_strategy(|kind| {
+        let policy = BalancerPolicy { panic_below: 0.5, ..opens_after_two() };
+        let mut world = World::of(kind, policy, 2);
+        world.join(Endpoint { max_in_flight: Some(1), ..endpoint("full", 100) });
+        for _ in 0..2 {
+            world.pick_at("n0").failure(FailureKind::Timeout, Duration::ZERO);
+        }
+        let _full = world.pick_at("full");
+        world.wait(secs(30));
+        let _hanging: Vec<_> = (0..3).map(|_| world.pick_at("n0")).collect();
+        world.healthy("n1", false);
+        world.wait(secs(30));
+        let request = Request { except: vec![id("nobody")], ..world.request() };
+        let (permit, why) = world.balancer.pick_explained(&request, world.now, &mut world.dice);
+        let node = permit.unwrap().node().unwrap();
+        assert!(why.panicking, "{kind:?}: {why:?}");
+        let is_out = why.filtered.iter().any(|filtered| filtered.examples.contains(&node));
+        assert!(!is_out, "{kind:?}: {node} {why:?}");
     });
 }
 
@@ -879,6 +966,204 @@ fn a_node_that_is_far_worse_than_the_rest_is_out_for_a_while() {
     });
 }
 
+/// Ten nodes that have done well so far.
+fn compared(outliers: OutlierPolicy) -> World {
+    let base = policy();
+    let policy = BalancerPolicy {
+        breaker: never_opens(),
+        outliers: Some(OutlierPolicy { consecutive_failures: None, ..outliers }),
+        panic_below: 0.0,
+        ..base
+    };
+    let mut world = World::of(StrategyKind::Random, policy, 10);
+    world.balancer.maintain(world.now);
+    (0..10).for_each(|node| calls(&mut world, node, 200, |_| Ok(ms(10))));
+    world
+}
+
+/// Calls to one node, and how each ends.
+fn calls(
+    world: &mut World,
+    node: usize,
+    count: usize,
+    end: impl Fn(usize) -> Result<Duration, ()>,
+) {
+    for call in 0..count {
+        let permit = world.pick_at(&format!("n{node}"));
+        match end(call) {
+            Ok(latency) => permit.success(latency),
+            Err(()) => permit.failure(FailureKind::Error, ms(1)),
+        }
+    }
+}
+
+fn out(world: &mut World) -> Vec<usize> {
+    (0..10).filter(|node| world.look_at(&format!("n{node}")).is_none()).collect()
+}
+
+fn compare(world: &mut World) -> Vec<usize> {
+    world.wait(secs(10));
+    world.balancer.maintain(world.now);
+    out(world)
+}
+
+#[test]
+fn one_slow_call_before_a_comparison_ejects_nobody() {
+    let mut world = compared(OutlierPolicy::default());
+    calls(&mut world, 0, 1, |_| Ok(secs(5)));
+    assert_eq!(compare(&mut world), [0; 0]);
+}
+
+#[test]
+fn a_slow_node_is_ejected_although_some_of_its_calls_and_of_the_others_fail() {
+    let mut world = compared(OutlierPolicy { most_out: 0.5, ..OutlierPolicy::default() });
+    for node in 0..10 {
+        calls(&mut world, node, 200, |call| match call % 100 {
+            7 => Err(()),
+            _ => Ok(if node == 3 { ms(50) } else { ms(10) }),
+        });
+    }
+    assert_eq!(compare(&mut world), [3]);
+}
+
+#[test]
+fn failures_make_nobody_slow() {
+    // By its success rate alone, nobody is so far from the rest.
+    let mut world = compared(OutlierPolicy { deviations: 100.0, ..OutlierPolicy::default() });
+    // In picks, each counts as a second.
+    calls(&mut world, 0, 2, |_| Err(()));
+    assert_eq!(compare(&mut world), [0; 0]);
+}
+
+/// For how long a node is out, in seconds.
+fn out_for(world: &mut World, name: &str) -> u64 {
+    (1..)
+        .find(|_| {
+            world.wait(secs(1));
+            world.look_at(name).is_some()
+        })
+        .unwrap()
+}
+
+#[test]
+fn who_was_fine_for_long_is_out_for_as_short_as_the_first_time() {
+    let mut world = compared(OutlierPolicy::default());
+    let worse =
+        |world: &mut World| {
+            for node in 0..10 {
+                calls(world, node, 200, |call| {
+                    if node == 4 && call % 2 == 0 { Err(()) } else { Ok(ms(10)) }
+                });
+            }
+            assert_eq!(compare(world), [4]);
+        };
+    for seconds in [30, 60, 90] {
+        worse(&mut world);
+        assert_eq!(out_for(&mut world, "n4"), seconds);
+    }
+    // Three times it was out; the interval in which it came back does not count.
+    world.balancer.maintain(world.now);
+    (0..2).for_each(|_| assert_eq!(compare(&mut world), [0; 0]));
+    worse(&mut world);
+    assert_eq!(
+        out_for(&mut world, "n4"),
+        60,
+        "one comparison counted for it, and the last does not"
+    );
+    world.balancer.maintain(world.now);
+    (0..20).for_each(|_| assert_eq!(compare(&mut world), [0; 0]));
+    worse(&mut world);
+    assert_eq!(out_for(&mut world, "n4"), 30);
+}
+
+fn by_rows(most: u32, most_out: f64) -> BalancerPolicy {
+    let outliers =
+        OutlierPolicy { consecutive_failures: Some(most), most_out, ..OutlierPolicy::default() };
+    BalancerPolicy {
+        breaker: never_opens(),
+        outliers: Some(outliers),
+        panic_below: 0.0,
+        classes: vec!["gpu".to_owned()],
+        ..policy()
+    }
+}
+
+#[test]
+fn a_row_of_failures_ejects_a_node_at_once_for_all_classes() {
+    every_strategy(|kind| {
+        let mut world = World::of(kind, by_rows(5, 0.1), 10);
+        let gpu = world.balancer.class("gpu").unwrap();
+        let gpu = world.balancer.scope(gpu, None, Some(("id", "n6"))).unwrap();
+        let fails = |world: &mut World, scope: Scope| {
+            let request = world.request().within(scope);
+            world.try_pick(&request).unwrap().failure(FailureKind::Timeout, Duration::ZERO);
+        };
+        let own = world.scope(("id", "n6"));
+        for round in 0..6 {
+            (0..2).for_each(|_| fails(&mut world, gpu));
+            (0..2).for_each(|_| fails(&mut world, own));
+            // What says nothing about the node is neither a success nor a failure.
+            drop(world.pick_at("n6"));
+            world.pick_at("n6").failure(FailureKind::Rejected, ms(1));
+            if round < 5 {
+                world.pick_at("n6").success(ms(10));
+            }
+        }
+        assert!(world.look_at("n6").is_some(), "{kind:?}: four in a row");
+        fails(&mut world, gpu);
+        assert_eq!(world.look_at("n6"), None, "{kind:?}");
+        let request = world.request().within(gpu);
+        let none = world.try_pick(&request).unwrap_err();
+        assert_eq!((none.ready, none.unwell), (0, 1), "{kind:?}");
+        assert_eq!(none.retry_after, Some(secs(30)), "{kind:?}");
+        // One of ten is as many as may be out.
+        for _ in 0..20 {
+            world.pick_at("n7").failure(FailureKind::Error, Duration::ZERO);
+        }
+        assert!(world.look_at("n7").is_some(), "{kind:?}");
+        world.wait(secs(30));
+        assert!(world.look_at("n6").is_some(), "{kind:?}");
+        for _ in 0..5 {
+            world.pick_at("n7").failure(FailureKind::Error, Duration::ZERO);
+        }
+        assert_eq!(world.look_at("n7"), None, "{kind:?}");
+        // Who leaves makes room.
+        assert!(world.balancer.leave(&id("n7"), world.now));
+        world.join(endpoint("n7", 100));
+        (0..5).for_each(|_| fails(&mut world, own));
+        assert_eq!(world.look_at("n6"), None, "{kind:?}");
+        world.wait(ms(59_999));
+        assert_eq!(world.look_at("n6"), None, "{kind:?}: the second time");
+        world.wait(ms(1));
+        assert!(world.look_at("n6").is_some(), "{kind:?}");
+    });
+}
+
+/// Failures of calls that were in flight when a node was ejected do not eject it for longer.
+#[test]
+fn who_is_out_already_is_not_ejected_again() {
+    let mut world = World::of(StrategyKind::Random, by_rows(3, 1.0), 2);
+    let permits: Vec<_> = (0..30).map(|_| world.pick_at("n0")).collect();
+    permits.into_iter().for_each(|permit| permit.failure(FailureKind::Error, Duration::ZERO));
+    assert_eq!(out_for(&mut world, "n0"), 30);
+}
+
+#[test]
+fn nobody_inherits_the_failures_of_who_was_in_its_place() {
+    let mut world = World::of(StrategyKind::Random, by_rows(5, 1.0), 2);
+    let place = world.pick_at("n0").index();
+    for _ in 0..4 {
+        world.pick_at("n0").failure(FailureKind::Error, Duration::ZERO);
+    }
+    assert!(world.balancer.leave(&id("n0"), world.now));
+    world.wait(secs(61));
+    world.join(endpoint("new", 100));
+    let permit = world.pick_at("new");
+    assert_eq!(permit.index(), place);
+    permit.failure(FailureKind::Error, Duration::ZERO);
+    assert!(world.look_at("new").is_some());
+}
+
 // Nobody.
 
 #[test]
@@ -1190,4 +1475,59 @@ fn a_scope_or_class_of_somewhere_else_finds_nobody() {
         let error = world.balancer.force_breaker(&id("n0"), class, Some(true), world.now);
         assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound, "{kind:?}");
     });
+}
+
+/// With the average of all nodes as its bound, no node of the busy two could take a second request,
+/// and keys would go anywhere.
+#[test]
+fn a_busy_scope_is_bounded_by_its_own_average() {
+    let mut world = World::of(StrategyKind::ConsistentHash, policy(), 1);
+    for number in 0..100 {
+        let mut node = endpoint(&format!("n{number}"), 100);
+        if number < 4 {
+            node.labels.insert("gpu".to_owned(), "yes".to_owned());
+        }
+        world.join(node);
+    }
+    let gpus = world.balancer.scope(Class::default(), None, Some(("gpu", "yes"))).unwrap();
+    let (mut held, mut at_home, mut counts) = (Vec::new(), 0, BTreeMap::new());
+    for number in 0..400_u64 {
+        let key = Key::of(number.to_le_bytes());
+        let permit = world.try_pick(&Request::new().within(gpus).keyed(key)).unwrap();
+        at_home += u32::from(world.balancer.owner(key, gpus) == Some(permit.index()));
+        *counts.entry(permit.index()).or_insert(0_u32) += 1;
+        held.push(permit);
+    }
+    assert!(counts.values().all(|count| *count <= 125), "{counts:?}");
+    assert!(at_home > 250, "{at_home} of 400 keys are where they belong");
+}
+
+#[test]
+fn names_that_are_known_are_found_when_no_more_can_be_told_apart() {
+    let world = World::of(StrategyKind::Random, policy(), 1);
+    let scope = |name: &str| world.balancer.scope(Class::default(), Some(name), None);
+    let known = scope("known").unwrap();
+    let refused = (0..70_000).find_map(|number| scope(&format!("r{number}")).err()).unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+    assert_eq!(scope("known").unwrap(), known);
+}
+
+/// The answer is kept as long as no node changes, and no longer.
+#[test]
+fn who_finds_nobody_is_told_when_somebody_comes_back() {
+    let mut world = World::new(StrategyKind::RoundRobin, policy());
+    let overloaded = |seconds| FailureKind::Overloaded { retry_after: Some(secs(seconds)) };
+    for name in ["a", "b"] {
+        world.join(endpoint(name, 100));
+    }
+    world.pick_at("a").failure(overloaded(60), ms(0));
+    world.pick_at("b").failure(overloaded(90), ms(0));
+    let retry_after = |world: &mut World| world.try_pick(&Request::new()).unwrap_err().retry_after;
+    assert_eq!(retry_after(&mut world), Some(secs(60)));
+    world.wait(secs(20));
+    assert_eq!(retry_after(&mut world), Some(secs(40)));
+    world.balancer.leave(&id("a"), world.now);
+    assert_eq!(retry_after(&mut world), Some(secs(70)));
+    world.balancer.leave(&id("b"), world.now);
+    assert_eq!(retry_after(&mut world), None);
 }

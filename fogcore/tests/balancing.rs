@@ -92,6 +92,30 @@ async fn who_registers_leaves_and_goes_silent_is_known_to_the_balancer() {
     fog.shutdown().await;
 }
 
+/// Who is asked by probes answers them, and is silent otherwise: its beats are late all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_passes_is_no_beat() {
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let fog = Fog::builder().clock(clock.clone()).without_loops().open().await.unwrap();
+    let config = fog.config().clone();
+    for name in ["box", "phone"] {
+        fog.register(node(name, 1)).await.unwrap();
+    }
+    let policy = BalancerPolicy { slow_start: Duration::ZERO, ..BalancerPolicy::default() };
+    let balancer = fog.balancer(policy, StrategyKind::RoundRobin).await.unwrap();
+    let steps = config.liveness.suspect_after.as_secs() / (config.heartbeat_every / 2).as_secs();
+    pass(&clock, &config, u32::try_from(steps).unwrap()).await;
+    fog.beat(&node_id("box"), Heartbeat::new(1)).await.unwrap();
+    pass(&clock, &config, 1).await;
+    until(|| picked(&balancer, &clock) == names(&["box"])).await;
+    balancer.set_healthy(&node_id("phone"), true, clock.elapsed()).unwrap();
+    assert_eq!(picked(&balancer, &clock), names(&["box"]));
+    fog.beat(&node_id("phone"), Heartbeat::new(1)).await.unwrap();
+    pass(&clock, &config, 1).await;
+    until(|| picked(&balancer, &clock) == names(&["box", "phone"])).await;
+    fog.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loop_ends_with_the_balancer() {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));

@@ -1,5 +1,6 @@
 //! The balancer: the lists of nodes, a strategy, and what holds for every strategy.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::policy::{BalancerPolicy, StrategyKind};
@@ -15,11 +16,18 @@ use crate::event::EventBus;
 /// All times are counted from any fixed point that the callers agree on
 /// ([`Clock::elapsed`](crate::time::Clock::elapsed)). It does no I/O and starts no task: whoever
 /// owns it calls [`maintain`](Self::maintain) from time to time.
-#[derive(Debug)]
 pub struct Balancer {
     pub(super) policy: BalancerPolicy,
     pub(super) strategy: Arc<dyn Strategy>,
     pub(super) table: Table,
+}
+
+impl fmt::Debug for Balancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (strategy, nodes) = (self.strategy.name(), self.len());
+        let mut debug = f.debug_struct("Balancer");
+        debug.field("strategy", &strategy).field("nodes", &nodes).finish_non_exhaustive()
+    }
 }
 
 impl Balancer {

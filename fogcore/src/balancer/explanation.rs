@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::balancer::Balancer;
 use super::dice::Dice;
 use super::meter::{
-    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, Meter, NO_SHARE, RESTING, UNHEALTHY, UNWELL,
-    breaker_bit,
+    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, LATE, Meter, NO_SHARE, RESTING, UNHEALTHY,
+    UNWELL, breaker_bit,
 };
 use super::permit::{Held, Permit};
 use super::request::Request;
@@ -41,6 +41,8 @@ pub enum Hindrance {
     Resting,
     /// Its health probes fail.
     Unhealthy,
+    /// Its heartbeat is late.
+    Late,
     /// It does far worse than the others.
     Ejected,
     /// Its breaker for this request class is open.
@@ -49,6 +51,13 @@ pub enum Hindrance {
     Full,
     /// The request must not go there.
     Excepted,
+}
+
+impl Hindrance {
+    /// Whether it only says that a node does not do well.
+    const fn is_ignored_in_panic(self) -> bool {
+        matches!(self, Self::Unhealthy | Self::Late | Self::Ejected | Self::BreakerOpen)
+    }
 }
 
 /// Nodes of the scope that get no request, for one reason.
@@ -146,8 +155,10 @@ impl Notes {
             in_flight: view.in_flight(candidate),
             latency_seconds: view.latency(candidate),
             success: f64::from(view.success(candidate)),
-            cost: f64::from(cost),
+            cost: f64::from(cost.clamp(f32::MIN, f32::MAX)),
+            // Nothing is infinite in JSON: a bound that nobody reaches is as good as none.
             terms: terms
+                .filter(|term| term.value.is_finite())
                 .map(|term| WeighedTerm { name: term.name.to_owned(), value: term.value })
                 .collect(),
         });
@@ -174,8 +185,14 @@ impl Balancer {
             reason: None,
         });
         let view = self.table.pool(request.scope.pool).map(|wide| self.view(wide, request, now));
-        let filtered = self.filtered(request, view.is_some_and(|view| view.panicking));
+        let mut panicking = view.is_some_and(|view| view.panicking);
+        let mut filtered = self.filtered(request, panicking);
         let taken = self.hold(request, now, &mut draw);
+        // A breaker may have opened on the way, which was one too many.
+        if !panicking && taken.is_some_and(|taken| taken.ticket == 0) {
+            panicking = true;
+            filtered.retain(|filtered| !filtered.hindrance.is_ignored_in_panic());
+        }
         let notes = draw.noted();
         let reason = notes.as_ref().and_then(|notes| notes.reason);
         let selected_node = taken.and_then(|taken| {
@@ -190,7 +207,7 @@ impl Balancer {
             strategy: self.strategy.name().to_owned(),
             selected_node,
             selection_reason: selection_reason.to_owned(),
-            panicking: view.is_some_and(|view| view.panicking),
+            panicking,
             ready: view.map_or(0, |view| view.pool.ready()),
             unwell: view.map_or(0, |view| view.pool.unwell()),
             considered: notes.map_or_else(Vec::new, |notes| notes.weighed),
@@ -242,6 +259,7 @@ fn hindrance(
         (AWAY, Hindrance::Away),
         (RESTING, Hindrance::Resting),
         (UNHEALTHY, Hindrance::Unhealthy),
+        (LATE, Hindrance::Late),
         (EJECTED, Hindrance::Ejected),
         (breaker_bit(request.scope.class), Hindrance::BreakerOpen),
     ];

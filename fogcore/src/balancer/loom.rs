@@ -5,7 +5,9 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 use super::meter::Meter;
+use super::slot::{Record, Slot};
 use crate::failover::atomics::{Ordering, model};
+use crate::failover::{Breaker, BreakerPolicy, BreakerWindow, Ticket};
 
 /// A node that takes so many requests at once, and how many it has.
 struct Node {
@@ -82,5 +84,91 @@ fn who_is_refused_leaves_no_trace() {
         assert_eq!((node.meter.in_flight(), node.meter.completed()), (1, 0));
         complete(&node.meter);
         assert_eq!((node.meter.in_flight(), node.meter.completed()), (0, 1));
+    });
+}
+
+/// Both halves of a slot.
+struct Place {
+    meter: Meter,
+    record: Record,
+}
+
+impl Place {
+    const fn slot(&self) -> Slot<'_> {
+        Slot { meter: &self.meter, record: &self.record }
+    }
+}
+
+/// Two failures in a row open its breaker, and one success fills its window.
+fn wary() -> Arc<Place> {
+    let policy = BreakerPolicy {
+        window: BreakerWindow::Count(1),
+        min_calls: 1,
+        failure_rate: None,
+        consecutive_failures: Some(2),
+        ..BreakerPolicy::default()
+    };
+    let record = Record::new(Breaker::sharing(std::sync::Arc::new(policy)));
+    Arc::new(Place { meter: Meter::new(), record })
+}
+
+fn ask(slot: Slot<'_>) -> Ticket {
+    Ticket::from_word(slot.admit(0, 1).expect("it is closed"), 1)
+}
+
+fn well(slot: Slot<'_>) {
+    slot.admitted_well(0, ask(slot), 1);
+}
+
+fn badly(slot: Slot<'_>) {
+    slot.admitted_badly(0, ask(slot), 1);
+}
+
+/// A success that the slot takes for one that changes nothing must not be the one that ends a row.
+#[test]
+fn a_success_after_a_failure_is_never_kept_from_the_breaker() {
+    model(|| {
+        let place = wary();
+        let slot = place.slot();
+        well(slot);
+        let theirs = Arc::clone(&place);
+        let late = ask(slot);
+        let thread = thread::spawn(move || theirs.slot().admitted_well(0, late, 1));
+        badly(slot);
+        thread.join().unwrap();
+        well(slot);
+        badly(slot);
+        assert!(slot.admit(0, 1).is_some(), "a success came between the two failures");
+        badly(slot);
+        assert!(slot.admit(0, 1).is_none(), "two in a row");
+    });
+}
+
+/// Failures of the same moment may break each other's row, but a success is never overlooked.
+#[test]
+fn a_row_is_full_only_if_no_success_came_between() {
+    model(|| {
+        let place = wary();
+        let slot = place.slot();
+        let fail = || {
+            assert!(slot.meter.begin());
+            let place = slot.fail(1, 1, 1.0);
+            slot.record.failure_row.fails(place, 2)
+        };
+        assert!(!fail());
+        assert!(slot.meter.begin());
+        complete(slot.meter);
+        let theirs = Arc::clone(&place);
+        let thread = thread::spawn(move || {
+            assert!(theirs.meter.begin());
+            complete(&theirs.meter);
+        });
+        let second = fail();
+        thread.join().unwrap();
+        assert!(!second, "it is the first one of its row");
+        assert!(slot.meter.begin());
+        complete(slot.meter);
+        assert!(!fail());
+        assert!(fail(), "two in a row");
     });
 }

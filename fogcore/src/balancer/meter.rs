@@ -1,7 +1,6 @@
 //! What a pick reads of one node, and what its outcome writes: one cache line.
 
-use std::time::Duration;
-
+use super::outlying::UsualLatency;
 use super::report::{Load, NOTHING_KNOWN};
 use crate::failover::atomics::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::failover::words::{high, low, pair, quarter, whole};
@@ -29,11 +28,13 @@ pub(super) const BREAKER_OPEN: u32 = 1 << 8;
 pub(super) const BREAKERS: u32 = 0xffff << 8;
 /// Nothing of its share is left to it.
 pub(super) const NO_SHARE: u32 = 1 << 24;
+/// Its heartbeat is late.
+pub(super) const LATE: u32 = 1 << 25;
 
 /// What keeps a node from work, however few there are.
 pub(super) const OUT: u32 = DRAINING | INELIGIBLE | AWAY | RESTING | NO_SHARE;
 /// What a panic ignores, beside the breaker's bit.
-pub(super) const UNWELL: u32 = UNHEALTHY | EJECTED;
+pub(super) const UNWELL: u32 = UNHEALTHY | LATE | EJECTED;
 
 /// A full share, of [`Meter::share`].
 pub(super) const FULL: u16 = u16::MAX;
@@ -69,13 +70,15 @@ pub(super) struct Meter {
     /// The ticket of its breaker for the general class as long as that one is
     /// [settled](crate::failover::Breaker::settled), else zero: then a call need not look at the
     /// breaker, which is far from here.
-    pub(super) settled: AtomicU64,
+    pub(super) settled_word: AtomicU64,
     /// CPU, memory, storage and throughput, each in parts of 65,534.
     pub(super) used: AtomicU64,
     /// `requests in flight as the node counted them << 32 | milliseconds when it told`
     pub(super) reported: AtomicU64,
     /// Share of calls that succeed, as the bits of a float.
     pub(super) success: AtomicU32,
+    /// For the comparison with other nodes; picks go by the other latency.
+    pub(super) usual_latency: UsualLatency,
 }
 
 #[cfg(not(fogcore_loom))]
@@ -94,19 +97,21 @@ impl Meter {
             share: AtomicU16::new(FULL),
             latency: AtomicU32::new(0),
             latency_at: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
+            settled_word: AtomicU64::new(0),
             used: AtomicU64::new(NOTHING_KNOWN),
             reported: AtomicU64::new(0),
             success: AtomicU32::new(1.0_f32.to_bits()),
+            usual_latency: UsualLatency::unknown(),
         }
     }
 
     /// Forgets what was measured: another node moves in.
     pub(super) fn reset(&self) {
-        for value in [&self.latency_at, &self.reported, &self.settled] {
+        for value in [&self.latency_at, &self.reported, &self.settled_word] {
             value.store(0, Ordering::Relaxed);
         }
         self.latency.store(0, Ordering::Relaxed);
+        self.usual_latency.forget();
         self.used.store(NOTHING_KNOWN, Ordering::Relaxed);
         self.success.store(1.0_f32.to_bits(), Ordering::Relaxed);
         self.share.store(FULL, Ordering::Relaxed);
@@ -159,10 +164,18 @@ impl Meter {
         self.load.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// A request that began has ended: one more completed, one less in flight.
+    /// A request that began has ended: one more completed, one less in flight. Tells its place: how
+    /// many ended before it.
     #[inline]
-    fn complete(&self) {
-        self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel);
+    fn complete(&self) -> u32 {
+        high(self.load.fetch_add(pair(1, 0) - 1, Ordering::AcqRel))
+    }
+
+    /// The ticket's word, if a class's breaker is settled.
+    #[inline]
+    pub(super) fn settled(&self, class: u8) -> Option<u64> {
+        let word = self.settled_word.load(Ordering::Acquire);
+        (class == 0 && word != 0).then_some(word)
     }
 
     /// A request ended well. Tells whether that improves its share of successes, on which its share
@@ -171,6 +184,7 @@ impl Meter {
     pub(super) fn succeed(&self, latency: u64, now: u64, fading: f32) -> bool {
         self.complete();
         self.observe_latency(latency, now, fading);
+        self.usual_latency.observe(latency);
         let success = self.success();
         if success >= 1.0 {
             return false;
@@ -183,11 +197,12 @@ impl Meter {
     }
 
     /// A request failed: it counts as a slow one, because a node that refuses at once would
-    /// otherwise look like the fastest.
-    pub(super) fn fail(&self, latency: u64, now: u64, fading: f32) {
-        self.complete();
+    /// otherwise look like the fastest. Tells its place among all that ended.
+    pub(super) fn fail(&self, latency: u64, now: u64, fading: f32) -> u32 {
+        let place = self.complete();
         self.observe_latency(latency, now, fading);
         self.success.store((self.success() * (1.0 - SUCCESS_STEP)).to_bits(), Ordering::Relaxed);
+        place
     }
 
     /// Share of the latest calls that succeeded, 0–1.
@@ -228,12 +243,6 @@ impl Meter {
         let age = age.cast_signed() as f32 * fading;
         // Busy nodes were heard of just now: there four terms are exact to the last digit.
         if age < 1.0 / 64.0 { 1.0 - age * (1.0 - age * (0.5 - age / 6.0)) } else { (-age).exp() }
-    }
-
-    /// The latency as it was when it was last changed; none if it never answered.
-    pub(super) fn latest_latency(&self) -> Option<Duration> {
-        let latency = f32::from_bits(self.latency.load(Ordering::Relaxed));
-        (latency > 0.0).then(|| Duration::from_nanos(whole(f64::from(latency))))
     }
 
     /// Takes in what the node told of itself.

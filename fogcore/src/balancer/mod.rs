@@ -67,6 +67,7 @@ mod loom;
 mod meter;
 mod news;
 mod nodes;
+mod outlying;
 mod permit;
 mod pick;
 mod policy;

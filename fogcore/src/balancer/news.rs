@@ -110,13 +110,11 @@ impl News {
         }
     }
 
-    /// A node is left out, or for longer than it was.
-    pub(super) fn ejected(&self, node: &NodeId, reason: EjectReason, was_out: bool) {
+    /// A node is left out.
+    pub(super) fn ejected(&self, node: &NodeId, reason: EjectReason) {
         let Some(log) = self.log() else { return };
         metrics::counter!("fogcore_ejections_total", "reason" => reason.as_str()).increment(1);
-        if !was_out {
-            log.count_out(1);
-        }
+        log.count_out(1);
         let reason = reason.as_str().to_owned();
         log.publish(Event::NodeEjected { node: node.clone(), reason });
     }
@@ -380,7 +378,11 @@ mod tests {
                 failure_rate: None,
                 ..BreakerPolicy::default()
             };
-            let outliers = Some(OutlierPolicy { min_calls: 10, ..OutlierPolicy::default() });
+            let outliers = Some(OutlierPolicy {
+                min_calls: 10,
+                consecutive_failures: None,
+                ..OutlierPolicy::default()
+            });
             let (balancer, mut news) =
                 balancer(BalancerPolicy { breaker, outliers, ..policy() }, 6);
             let mut dice = Dice::seeded(1);

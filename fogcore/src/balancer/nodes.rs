@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
-use super::meter::{AWAY, DRAINING, FULL, INELIGIBLE, NO_SHARE, UNHEALTHY, takes};
+use super::meter::{AWAY, DRAINING, FULL, INELIGIBLE, LATE, NO_SHARE, UNHEALTHY, takes};
 use super::report::Load;
 use super::request::Class;
 use super::slot::Slot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::words::{nanos, quarter, whole};
-use crate::failover::{Outlier, far_from_the_rest};
+use crate::failover::{EjectReason, far_from_the_rest};
 use crate::id::NodeId;
 use crate::registry::Eligibility;
 
@@ -103,6 +103,15 @@ impl Balancer {
     /// NotFound for a node that is not there.
     pub fn set_healthy(&self, node: &NodeId, healthy: bool, now: Duration) -> Result<()> {
         self.flag(node, UNHEALTHY, !healthy, now)
+    }
+
+    /// Tells whether a node's heartbeat is late. Until it is not, the node counts as one that does
+    /// not do well, whatever its probes say.
+    ///
+    /// # Errors
+    /// NotFound for a node that is not there.
+    pub fn set_late(&self, node: &NodeId, late: bool, now: Duration) -> Result<()> {
+        self.flag(node, LATE, late, now)
     }
 
     /// Tells whether a node may work at all; one that may not gets nothing, however few others
@@ -202,19 +211,21 @@ impl Balancer {
         let numbers: Vec<u32> = writer.numbers().collect();
         let observed: Vec<_> =
             numbers.iter().map(|number| self.table.observed(&mut writer, *number)).collect();
-        let out = numbers.iter().filter(|number| self.table.is_ejected(**number)).count();
-        let room = outliers.most_out(numbers.len()).saturating_sub(out);
-        for Outlier { index, reason } in
-            far_from_the_rest(&observed, outliers).into_iter().take(room)
-        {
-            let number = numbers[index];
-            self.table.update_number(&mut writer, number, nanos(now), |_, member| {
-                let was_out = member.ejected_until.is_some();
-                self.table.news.ejected(&member.endpoint.id, reason, was_out);
-                member.ejected_times = member.ejected_times.saturating_add(1);
-                let until = now.saturating_add(outliers.out_for(member.ejected_times));
-                member.ejected_until = Some(nanos(until));
-            });
+        for outlier in far_from_the_rest(&observed, outliers) {
+            let number = numbers[outlier.index];
+            self.table.eject(&mut writer, number, nanos(now), outlier.reason, outliers);
+        }
+        writer.forgive();
+    }
+
+    /// Leaves a node out if this failure, before which `place` calls ended there, is the last of too
+    /// many in a row.
+    pub(super) fn eject_after_row(&self, slot: Slot<'_>, number: u32, place: u32, now: u64) {
+        let Some(outliers) = &self.policy.outliers else { return };
+        let Some(most) = outliers.consecutive_failures else { return };
+        if slot.record.failure_row.fails(place, most) {
+            let reason = EjectReason::ConsecutiveFailures;
+            self.table.eject(&mut self.table.lock(), number, now, reason, outliers);
         }
     }
 }

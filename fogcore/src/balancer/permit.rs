@@ -1,5 +1,6 @@
 //! Leave to send a request to a node, which cannot be forgotten: dropping it is an answer, too.
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -76,12 +77,19 @@ impl Held {
 /// it; dropped, the request was given up, which says nothing about the node.
 ///
 /// It borrows the balancer, or, from [`Balancer::pick_owned`], holds a share of it.
-#[derive(Debug)]
 #[must_use = "dropping a permit gives the request up"]
 pub struct Permit<B: Deref<Target = Balancer>> {
     balancer: B,
     held: Held,
     ended: bool,
+}
+
+impl<B: Deref<Target = Balancer>> fmt::Debug for Permit<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (index, picked_at) = (self.index(), self.picked_at());
+        let mut debug = f.debug_struct("Permit");
+        debug.field("index", &index).field("picked_at", &picked_at).finish_non_exhaustive()
+    }
 }
 
 impl<B: Deref<Target = Balancer>> Permit<B> {

@@ -198,9 +198,16 @@ impl Balancer {
             .take(MOST_SEARCHED)
             .filter(|number| !tried.has(*number))
             .filter_map(|number| view.candidate(number));
-        let taken = candidates.find_map(|candidate| self.take(&view, candidate, now, draw))?;
-        draw.because("last_resort");
-        Some(taken)
+        let taken = candidates.find_map(|candidate| self.take(&view, candidate, now, draw));
+        if taken.is_some() {
+            draw.because("last_resort");
+            return taken;
+        }
+        // The last one's breaker may have opened just now, and now nobody's is asked.
+        if !view.panicking && self.view(wide, request, now).panicking {
+            return self.search(request, now, wide, tried, draw);
+        }
+        None
     }
 
     #[cold]
@@ -249,9 +256,9 @@ impl Balancer {
     /// Asks a class's breaker for leave to make a call; gives the ticket's word.
     #[inline]
     fn admit(&self, class: u8, candidate: Candidate<'_>, flags: u32, now: u64) -> Option<u64> {
-        let settled = candidate.meter.settled.load(Ordering::Acquire);
-        if class == 0 && settled != 0 {
-            return Some(settled);
+        let settled = candidate.meter.settled(class);
+        if settled.is_some() {
+            return settled;
         }
         let slot = self.table.slot(candidate.number)?;
         let admitted = slot.admit(class, now);
@@ -282,9 +289,7 @@ impl Balancer {
         let Some(meter) = self.give_back(held) else { return };
         let now = held.began.saturating_add(latency);
         let better = meter.succeed(latency, now, self.table.settings.latency_fading);
-        let settled =
-            held.class() == 0 && meter.settled.load(Ordering::Acquire) == held.taken.ticket;
-        if better || !settled {
+        if better || meter.settled(held.class()) != Some(held.taken.ticket) {
             self.succeeded_with_care(held, now, better);
         }
     }
@@ -306,7 +311,7 @@ impl Balancer {
         let now = held.began.saturating_add(latency);
         if kind.counts_against_node() {
             let counted = latency.max(nanos(self.policy.failure_latency));
-            slot.fail(counted, now, self.table.settings.latency_fading);
+            let place = slot.fail(counted, now, self.table.settings.latency_fading);
             if let Some(ticket) = held.ticket() {
                 slot.admitted_badly(held.class(), ticket, now);
                 let known = meter.flags() & breaker_bit(held.class()) != 0;
@@ -314,6 +319,7 @@ impl Balancer {
                     self.table.breaker_opened(held.taken.number(), now);
                 }
             }
+            self.eject_after_row(slot, held.taken.number(), place, now);
         } else {
             meter.give_up();
             if let Some(ticket) = held.ticket() {

@@ -97,8 +97,12 @@ pub struct BalancerPolicy {
     pub lowering: LoweringPolicy,
     /// The breaker of each node and class. Default: the mesh document's.
     pub breaker: BreakerPolicy,
-    /// When a node that is worse than the others is left out; none: never. By default, failures
-    /// in a row are left to the breaker, which is the only one here that counts them.
+    /// When a node that is worse than the others is left out; none: never.
+    ///
+    /// By default, failures in a row are left to the breaker: it keeps a node only from the class of
+    /// requests that fails there, so that a phone which fails GPU work still takes CPU work. With
+    /// [`consecutive_failures`](OutlierPolicy::consecutive_failures), those of all classes together
+    /// leave a node out for all of them, at once, as far as `most_out` allows.
     pub outliers: Option<OutlierPolicy>,
     /// By which heat and charge a device's share is lowered. Default: the registry's.
     pub power: PowerPolicy,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use super::meter::{FULL, LIVE, Meter};
+use super::outlying::FailureRow;
 use crate::error::{Error, Result};
 use crate::failover::atomics::{AtomicU16, AtomicU32, Ordering};
 use crate::failover::words::low;
@@ -18,6 +19,7 @@ pub(super) struct Record {
     breaker: Breaker,
     further_breakers: OnceLock<Box<[Breaker]>>,
     failures: AtomicU32,
+    pub(super) failure_row: FailureRow,
     /// Since when it starts slowly, in milliseconds.
     slow_since: AtomicU32,
     /// Parts of the share: what its power state leaves it, and what failover leaves it.
@@ -33,6 +35,7 @@ impl Record {
             breaker,
             further_breakers: OnceLock::new(),
             failures: AtomicU32::new(0),
+            failure_row: FailureRow::at(0),
             slow_since: AtomicU32::new(0),
             headroom: AtomicU16::new(FULL),
             kept: AtomicU16::new(FULL),
@@ -123,6 +126,7 @@ impl<'t> Slot<'t> {
         for part in [&record.headroom, &record.kept] {
             part.store(FULL, Ordering::Relaxed);
         }
+        record.failure_row.begin(self.meter.completed());
         self.unsettle();
         if classes > 1 {
             record.further_breakers.get_or_init(|| (1..classes).map(breaker).collect());
@@ -142,19 +146,25 @@ impl<'t> Slot<'t> {
     }
 
     /// Asks a class's breaker for leave to make a call; gives the ticket's word.
-    #[inline]
     pub(super) fn admit(&self, class: u8, now: u64) -> Option<u64> {
+        let settled = self.meter.settled(class);
+        if settled.is_some() {
+            return settled;
+        }
         Some(self.breaker(class).admit(now).ok()?.word())
     }
 
     /// Tells a class's breaker that a call succeeded.
     pub(super) fn admitted_well(&self, class: u8, ticket: Ticket, now: u64) {
+        if self.meter.settled(class) == Some(ticket.word()) {
+            return;
+        }
         self.breaker(class).succeed(ticket, now);
         if class == 0
             && let Some(word) = self.record.breaker.settled()
         {
             // Exchanges, not stores: what follows must not be seen before them.
-            self.meter.settled.swap(word, Ordering::AcqRel);
+            self.meter.settled_word.swap(word, Ordering::AcqRel);
             // A call may have failed meanwhile: who fails one comes back here after it, too.
             if self.record.breaker.settled() != Some(word) {
                 self.unsettle();
@@ -175,7 +185,7 @@ impl<'t> Slot<'t> {
     }
 
     fn unsettle(&self) {
-        self.meter.settled.swap(0, Ordering::AcqRel);
+        self.meter.settled_word.swap(0, Ordering::AcqRel);
     }
 
     pub(super) fn breaker(&self, class: u8) -> &'t Breaker {
@@ -184,11 +194,12 @@ impl<'t> Slot<'t> {
         if class == 0 { &record.breaker } else { further().unwrap_or(&record.breaker) }
     }
 
-    /// A request failed.
-    pub(super) fn fail(&self, latency: u64, now: u64, fading: f32) {
-        self.meter.fail(latency, now, fading);
+    /// A request failed; tells its place among all that ended.
+    pub(super) fn fail(&self, latency: u64, now: u64, fading: f32) -> u32 {
+        let place = self.meter.fail(latency, now, fading);
         self.record.failures.fetch_add(1, Ordering::Relaxed);
         self.share_again();
+        place
     }
 
     pub(super) fn failed(&self) -> u32 {

@@ -12,7 +12,8 @@ use crate::error::{Error, ErrorKind};
 pub struct NoNode {
     /// Nodes in the scope that do well; those that are not drained, away or resting.
     pub ready: u32,
-    /// Nodes in the scope whose breaker is open, whose probes fail, or that were left out.
+    /// Nodes in the scope whose breaker is open, whose probes fail, whose heartbeats are late, or
+    /// that were left out.
     pub unwell: u32,
     /// After how long a node may come back, if that is known.
     pub retry_after: Option<Duration>,

@@ -161,7 +161,9 @@ impl<'t> View<'t> {
         // From where the key says, so that not all such keys come to the first one.
         let start = round(key.0, (self.len() as usize).max(1));
         let mut searched = self.pool.members_from(start, self.panicking).take(MOST_SEARCHED);
-        searched.find_map(with_room).or(first).or_else(|| self.any(draw))
+        let found = searched.find_map(with_room).or(first).or_else(|| self.any(draw))?;
+        draw.note(self, found, JUMPS as f32);
+        Some(found)
     }
 
     fn has_room(&self, candidate: Candidate<'_>, bound: f64) -> bool {

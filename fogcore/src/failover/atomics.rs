@@ -31,6 +31,10 @@ impl<T> OnceLock<T> {
         Self { is_made, making, made: std::sync::OnceLock::new() }
     }
 
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.is_made.load(Ordering::Acquire) { self.made.get() } else { None }
+    }
+
     pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         if self.is_made.load(Ordering::Acquire) {
             return self.made.get_or_init(make);

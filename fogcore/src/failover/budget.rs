@@ -147,6 +147,28 @@ mod tests {
     }
 
     proptest! {
+        /// However often it is asked, no part of what time earns is lost on the way.
+        #[test]
+        fn all_that_the_floor_earns_can_be_spent(
+            waits in proptest::collection::vec(0_u64..200_000_000, 1..300),
+            floor in 0.001..100.0_f64,
+            scale in 0_u32..24,
+        ) {
+            let policy = BudgetPolicy { share: 0.0, floor_per_second: floor, most: 100 };
+            let budget = RetryBudget::new(policy).unwrap();
+            let (mut now, mut spent) = (Duration::ZERO, 0_u32);
+            for wait in waits {
+                now += Duration::from_nanos(wait >> scale);
+                while budget.spend(now) {
+                    spent += 1;
+                }
+                // One may be there in part, and a thousandth of it is on its way.
+                let earned = now.as_secs_f64() * floor;
+                prop_assert!(f64::from(spent) + 1.002 >= earned, "{spent} of {earned}");
+                prop_assert!(f64::from(spent) <= earned + 0.001, "{spent} of {earned}");
+            }
+        }
+
         #[test]
         fn never_more_is_spent_than_traffic_and_time_have_earned(
             steps in proptest::collection::vec((0_u64..50_000_000, any::<bool>()), 1..500),

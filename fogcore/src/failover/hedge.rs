@@ -26,8 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::failover::words::nanos;
-use crate::failover::words::whole;
+use crate::failover::words::{low, nanos, whole};
 
 /// When, and how often, somebody else is asked too.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,8 +142,9 @@ impl HedgeDelay {
         if recorded == enough || recorded > enough && recorded.is_multiple_of(EVERY) {
             self.learn();
         }
-        if recorded.is_multiple_of(u64::from(self.policy.half_life)) {
-            self.forget_half();
+        let half_life = u64::from(self.policy.half_life);
+        if recorded.is_multiple_of(half_life) {
+            self.forget_half(recorded / half_life);
         }
     }
 
@@ -174,11 +174,18 @@ impl HedgeDelay {
         self.delay.store(delay, Ordering::Relaxed);
     }
 
-    fn forget_half(&self) {
+    /// Halves all counts, for the `time`-th time.
+    ///
+    /// What is left of an odd count goes to the next slower bucket: the slow ones are spread so thin
+    /// that each often counts one, and rounded down one by one, the tail would vanish. The first one
+    /// has something to begin with every other time, so that no single latency stays for ever.
+    fn forget_half(&self, time: u64) {
+        let mut left = low(time & 1);
         for bucket in &self.buckets {
-            // It always gives a new value, so it always succeeds.
-            let _ =
-                bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count / 2));
+            let half = |count: u32| Some(count / 2 + (count % 2 + left) / 2);
+            // It always gives a new value, so it always succeeds; another thread may count between.
+            let counted = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, half);
+            left = (counted.unwrap_or(0) + left) % 2;
         }
     }
 }
@@ -274,6 +281,38 @@ mod tests {
         assert!(kept <= 2_000, "a count cannot grow without end");
     }
 
+    /// Of a hundred calls nine are slow, each in its own way; the percentile is among them.
+    #[test]
+    fn a_tail_that_is_spread_thin_is_not_forgotten_before_the_rest() {
+        let policy = HedgePolicy { half_life: 1_000, ..HedgePolicy::default() };
+        let hedge = HedgeDelay::new(policy).unwrap();
+        for number in 0..1_000_u64 {
+            // Ninety slow ones, each an eighteenth of an octave from the one before.
+            let slow = 100.0 * 2_f64.powf((number / 11) as f64 / 18.0);
+            let millis = if number % 11 == 10 { slow } else { 2.0 };
+            hedge.record(Duration::from_secs_f64(millis / 1e3));
+        }
+        let kept = |range: std::ops::Range<usize>| -> u32 {
+            hedge.buckets[range].iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+        };
+        let tail = usize::try_from(bucket_of(50_000_000) - hedge.first).unwrap();
+        assert_eq!(kept(tail..hedge.buckets.len()), 45);
+        assert_eq!(kept(0..tail), 455);
+        hedge.learn();
+        // The 475th of 500 is still one of the slow ones.
+        assert!(hedge.delay().unwrap() > Duration::from_millis(100), "{:?}", hedge.delay());
+    }
+
+    #[test]
+    fn a_single_slow_call_is_forgotten_in_the_end() {
+        let policy = HedgePolicy { half_life: 1_000, ..HedgePolicy::default() };
+        let hedge = HedgeDelay::new(policy).unwrap();
+        hedge.record(Duration::from_secs(9));
+        (0..2_000).for_each(|_| hedge.record(Duration::from_millis(5)));
+        let slow = usize::try_from(bucket_of(9_000_000_000) - hedge.first).unwrap();
+        assert_eq!(hedge.buckets[slow].load(Ordering::Relaxed), 0);
+    }
+
     #[test]
     fn threads_lose_no_latency_and_agree_on_the_delay() {
         let policy = HedgePolicy { half_life: 1_000_000, ..HedgePolicy::default() };
@@ -312,6 +351,29 @@ mod tests {
             prop_assert!(end - number <= number >> CUTS, "{number} ends at {end}");
             if end < u64::MAX {
                 prop_assert_eq!(bucket_of(end + 1), bucket + 1);
+            }
+        }
+
+        /// The counts below any bucket are half of what they were, rounded one way.
+        #[test]
+        fn half_of_what_is_below_any_latency_is_forgotten(
+            latencies in proptest::collection::vec(1_000_000_u64..10_000_000_000, 1..300),
+            time: u64,
+        ) {
+            let hedge = HedgeDelay::new(HedgePolicy::default()).unwrap();
+            latencies.iter().for_each(|nanos| hedge.record(Duration::from_nanos(*nanos)));
+            let sums = || {
+                let counts = hedge.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+                counts.scan(0, |sum, count| {
+                    *sum += count;
+                    Some(*sum)
+                })
+            };
+            let before: Vec<u32> = sums().collect();
+            hedge.forget_half(time);
+            let up = u32::try_from(time % 2).unwrap();
+            for (before, after) in before.into_iter().zip(sums()) {
+                prop_assert_eq!(after, (before + up) / 2);
             }
         }
 

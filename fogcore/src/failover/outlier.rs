@@ -2,7 +2,8 @@
 //!
 //! After Envoy's outlier detection: a row of failures ejects a node at once; from time to time all
 //! nodes are compared, and those whose success rate or latency is far from the rest are ejected. A
-//! node stays out for longer each time, and never more than a share of all nodes is out.
+//! node stays out for longer each time, until it was fine for a while, and never more than a share of
+//! all nodes is out.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::failover::words::whole;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OutlierPolicy {
-    /// So many failures in a row eject a node at once; none: they do not. Default 5.
+    /// So many failures in a row, at least 1, eject a node at once; none: they do not. Default 5.
     pub consecutive_failures: Option<u32>,
     /// Time between two comparisons of all nodes. Default 10 s.
     pub compare_every: Duration,
@@ -38,7 +39,8 @@ pub struct OutlierPolicy {
     pub deviations: f64,
     /// How many times the median a latency must be; none: latency ejects nobody. Default 3.
     pub latency_factor: Option<f64>,
-    /// How long a node is out the first time; the n-th time, n times as long. Default 30 s.
+    /// How long a node is out the first time; the n-th time, n times as long. Each comparison before
+    /// which it was not out takes one off n again. Default 30 s.
     pub out_for: Duration,
     /// The longest that a node is out. Default 300 s.
     pub out_at_most: Duration,
@@ -68,6 +70,9 @@ impl OutlierPolicy {
     /// # Errors
     /// InvalidInput with the field's name.
     pub fn check(&self) -> Result<()> {
+        if self.consecutive_failures == Some(0) {
+            return Err(Error::invalid("consecutive_failures", "must be at least 1"));
+        }
         if self.compare_every.is_zero() {
             return Err(Error::invalid("compare_every", "must be above zero"));
         }
@@ -104,7 +109,8 @@ pub struct Observed {
     pub calls: u32,
     /// Those that failed.
     pub failures: u32,
-    /// The mean latency of those that succeeded, if any did.
+    /// The mean latency of those that succeeded, if any did. Failures must not be in it: what they
+    /// take says nothing about how fast a node is.
     pub latency: Option<Duration>,
 }
 

@@ -28,7 +28,11 @@ struct Told {
 
 impl Told {
     fn is_healthy(&self) -> bool {
-        self.liveness != Liveness::Suspect && !self.probed.unwell
+        !self.probed.unwell
+    }
+
+    fn is_late(&self) -> bool {
+        self.liveness == Liveness::Suspect
     }
 
     fn is_away(&self) -> bool {
@@ -187,6 +191,9 @@ impl Shared {
         // Only when it changes: calls, and whoever has the balancer, may have their own opinion.
         if before.is_none_or(Told::is_healthy) != told.is_healthy() {
             balancer.set_healthy(node, told.is_healthy(), now)?;
+        }
+        if before.is_some_and(Told::is_late) != told.is_late() {
+            balancer.set_late(node, told.is_late(), now)?;
         }
         // A node that tells its load is taken for one that is there; who knows better says so.
         let was_away = before.is_some_and(|before| load.is_none() && before.is_away());

@@ -37,7 +37,11 @@ impl Strategy for ConsistentHash {
     ) -> Option<Candidate<'t>> {
         match request.key {
             Some(key) => view.keyed_within(key, self.bound, draw),
-            None => view.any(draw),
+            None => {
+                let node = view.any(draw)?;
+                draw.note(view, node, 0.0);
+                Some(node)
+            }
         }
     }
 

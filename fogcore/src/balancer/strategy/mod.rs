@@ -89,7 +89,8 @@ pub trait Strategy: fmt::Debug + Send + Sync {
         draw: &mut Draw<'_>,
     ) -> Option<Candidate<'t>>;
 
-    /// What makes a node's cost; the least cost is best. Only asked for explanations.
+    /// What makes a node's cost; the least cost is best. Only asked for explanations, which leave out
+    /// what is infinite or no number.
     fn terms(&self, _view: &View<'_>, _request: &Request, _node: Candidate<'_>) -> Vec<Term> {
         Vec::new()
     }

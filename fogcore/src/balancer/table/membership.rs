@@ -64,6 +64,7 @@ impl Table {
             rests_until: None,
             ejected_until: None,
             ejected_times: 0,
+            was_ejected: false,
             slow_until: None,
             wakes_at: None,
             was_in: true,
@@ -158,6 +159,7 @@ impl Table {
         if let Some(member) = writer.members.get_mut(number as usize).and_then(Option::take) {
             self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
             if member.ejected_until.is_some() {
+                writer.ejected -= 1;
                 self.news.left_while_out();
             }
         }

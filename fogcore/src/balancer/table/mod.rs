@@ -91,7 +91,10 @@ pub(in crate::balancer) struct Member {
     pub(in crate::balancer) ineligible: Option<Ineligible>,
     pub(in crate::balancer) rests_until: Option<u64>,
     pub(in crate::balancer) ejected_until: Option<u64>,
-    pub(in crate::balancer) ejected_times: u32,
+    /// How many times as long as the first time it was out the last time.
+    ejected_times: u32,
+    /// Whether it was out at any time since the last comparison.
+    was_ejected: bool,
     slow_until: Option<u64>,
     /// When its timer runs, if it has one.
     wakes_at: Option<u64>,
@@ -110,6 +113,8 @@ pub(in crate::balancer) struct Writer {
     pub(in crate::balancer) pool_keys: Vec<PoolKey>,
     timers: BinaryHeap<Reverse<(u64, u32)>>,
     pub(in crate::balancer) compared_at: Duration,
+    /// How many nodes are ejected.
+    ejected: usize,
 }
 
 impl Writer {
@@ -122,6 +127,18 @@ impl Writer {
     pub(in crate::balancer) fn numbers(&self) -> impl Iterator<Item = u32> {
         let numbers = (0_u32..).zip(&self.members);
         numbers.filter(|(_, member)| member.is_some()).map(|(number, _)| number)
+    }
+
+    /// After a comparison: who was not out since the one before is out for less long the next time.
+    /// (Envoy, which counts down at each interval.)
+    pub(in crate::balancer) fn forgive(&mut self) {
+        for member in self.members.iter_mut().flatten() {
+            let is_out = member.ejected_until.is_some();
+            if !is_out && !member.was_ejected {
+                member.ejected_times = member.ejected_times.saturating_sub(1);
+            }
+            member.was_ejected = is_out;
+        }
     }
 }
 

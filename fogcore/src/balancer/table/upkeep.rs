@@ -8,7 +8,7 @@ use crate::balancer::meter::{AWAY, BREAKERS, EJECTED, RESTING, SLOW_START, break
 use crate::balancer::pool::Health;
 use crate::balancer::slot::Slot;
 use crate::failover::words::nanos;
-use crate::failover::{BreakerState, Observed};
+use crate::failover::{BreakerState, EjectReason, Observed, OutlierPolicy};
 use crate::id::NodeId;
 
 /// One pick must not wait for the timers of all others.
@@ -99,6 +99,7 @@ impl Table {
         let was_out = member.ejected_until.is_some();
         timed(EJECTED, &mut member.ejected_until);
         if was_out && member.ejected_until.is_none() {
+            writer.ejected -= 1;
             self.news.returned(&member.endpoint.id);
         }
         for class in 0..self.settings.classes {
@@ -202,17 +203,36 @@ impl Table {
         let (completed, failed) = (slot.meter.completed(), slot.failed());
         let (completed_before, failed_before) = member.compared;
         member.compared = (completed, failed);
+        let calls = completed.wrapping_sub(completed_before);
         let failures = failed.wrapping_sub(failed_before);
         Observed {
-            calls: completed.wrapping_sub(completed_before),
+            calls,
             failures,
-            // A failure counts as a slow call there, which says nothing about the others.
-            latency: slot.meter.latest_latency().filter(|_| failures == 0),
+            latency: slot.meter.usual_latency.get().filter(|_| failures < calls),
         }
     }
 
-    pub(in crate::balancer) fn is_ejected(&self, number: u32) -> bool {
-        self.meter(number).is_some_and(|meter| meter.flags() & EJECTED != 0)
+    /// Leaves a node out for a while, unless it is out already or as many are as may be.
+    pub(in crate::balancer) fn eject(
+        &self,
+        writer: &mut Writer,
+        number: u32,
+        now: u64,
+        reason: EjectReason,
+        policy: &OutlierPolicy,
+    ) {
+        let has_room = writer.ejected < policy.most_out(self.len());
+        let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
+        if !has_room || member.ejected_until.is_some() {
+            return;
+        }
+        member.ejected_times = member.ejected_times.saturating_add(1);
+        let out_for = policy.out_for(member.ejected_times);
+        member.ejected_until = Some(now.saturating_add(nanos(out_for)));
+        member.was_ejected = true;
+        self.news.ejected(&member.endpoint.id, reason);
+        writer.ejected += 1;
+        self.refresh(writer, number, now);
     }
 
     /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
@@ -245,5 +265,43 @@ fn note_move(writer: &mut Writer, moved: u32, pool: u32, to: u32) {
         && let Some((_, at)) = &mut place.listed
     {
         *at = to;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::TIMERS_PER_PICK;
+    use crate::balancer::{Balancer, BalancerPolicy, Dice, Endpoint, Request, StrategyKind};
+    use crate::failover::FailureKind;
+
+    /// A hundred nodes come back at the same moment: no request pays for all of them.
+    #[test]
+    fn a_pick_runs_few_timers_and_maintenance_the_rest() {
+        let policy = BalancerPolicy { slow_start: Duration::ZERO, ..BalancerPolicy::default() };
+        let balancer = Balancer::new(policy, StrategyKind::Random).unwrap();
+        let (mut now, mut dice) = (Duration::ZERO, Dice::seeded(1));
+        for node in 0..100 {
+            balancer.join(Endpoint::new(format!("n{node}").parse().unwrap()), now).unwrap();
+        }
+        let pause = Duration::from_secs(20);
+        let busy = FailureKind::Overloaded { retry_after: Some(pause) };
+        for _ in 0..100 {
+            let permit = balancer.pick(&Request::new(), now, &mut dice).unwrap();
+            permit.failure(busy, Duration::ZERO);
+        }
+        let ready = || balancer.table.pool(0).unwrap().ready() as usize;
+        assert_eq!(ready(), 0);
+        now += pause - Duration::from_nanos(1);
+        assert!(balancer.pick(&Request::new(), now, &mut dice).is_err());
+        assert_eq!(ready(), 0, "not yet");
+        now += Duration::from_nanos(1);
+        for picks in 1..=2 {
+            drop(balancer.pick(&Request::new(), now, &mut dice).unwrap());
+            assert_eq!(ready(), picks * TIMERS_PER_PICK);
+        }
+        balancer.maintain(now);
+        assert_eq!(ready(), 100);
     }
 }

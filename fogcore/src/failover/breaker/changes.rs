@@ -58,11 +58,14 @@ impl Breaker {
             HALF_OPEN => {}
             _ => return Err(self.refusal(now)),
         }
-        if recovery.begin_probe(&self.policy) {
-            Ok(self.state.load(Ordering::Acquire))
-        } else {
-            Err(self.refusal(now))
+        let since_start = Duration::from_nanos(now);
+        if recovery.begin_probe(since_start, &self.policy) {
+            return Ok(self.state.load(Ordering::Acquire));
         }
+        if recovery.hang(since_start) {
+            self.open(&mut recovery, OpenReason::ProbesHung, now);
+        }
+        Err(self.refusal(now))
     }
 
     pub(super) fn end_probe(&self, ticket: Ticket, failed: bool, now: u64) {

@@ -25,9 +25,20 @@ struct Ring {
     places: Box<[AtomicU32]>,
 }
 
+/// After so many generations at most, no place of a ring holds an older one: they wrap around, and
+/// one of half a round ago would look like one to come.
+const CLEARED_EVERY: u16 = 1 << 14;
+
 impl Ring {
-    fn new(length: u16) -> Self {
-        Self { next: AtomicU32::new(0), places: (0..length).map(|_| AtomicU32::new(0)).collect() }
+    fn new(length: u16, generation: u16) -> Self {
+        let places = (0..length).map(|_| AtomicU32::new(empty(generation))).collect();
+        Self { next: AtomicU32::new(0), places }
+    }
+
+    fn clear(&self, generation: u16) {
+        for place in &self.places {
+            place.store(empty(generation), Ordering::Release);
+        }
     }
 
     fn next(&self) -> &AtomicU32 {
@@ -82,8 +93,9 @@ impl CountWindow {
     }
 
     fn record_in_ring(&self, generation: u16, outcome: Outcome) -> Counts {
-        let place = self.ring.get_or_init(|| Box::new(Ring::new(self.length))).next();
-        let entry = u32::from(generation) << 8 | u32::from(outcome.bits());
+        let ring = self.ring.get_or_init(|| Box::new(Ring::new(self.length, generation)));
+        let place = ring.next();
+        let entry = empty(generation) | u32::from(outcome.bits());
         let mut old = place.load(Ordering::Acquire);
         // One like it leaves the window for it: nothing to write.
         while old != entry {
@@ -127,6 +139,11 @@ impl CountWindow {
     /// Begins an empty window: generations wrap around, and the one of the latest call may be long
     /// ago.
     pub(super) fn begin(&self, generation: u16) {
+        if generation.is_multiple_of(CLEARED_EVERY)
+            && let Some(ring) = self.ring.get()
+        {
+            ring.clear(generation);
+        }
         self.sums.swap(word(generation, 0, 0), Ordering::AcqRel);
     }
 
@@ -144,6 +161,11 @@ fn word(generation: u16, calls: u16, bad: u32) -> u64 {
 /// Generation and calls.
 fn heads(sums: u64) -> (u16, u16) {
     (quarter(sums >> 48), quarter(sums >> 32))
+}
+
+/// The entry of a place that nothing was written to in this generation.
+fn empty(generation: u16) -> u32 {
+    u32::from(generation) << 8
 }
 
 fn generation_of(entry: u32) -> u16 {
@@ -172,4 +194,55 @@ fn counts(sums: u64) -> Counts {
     let sane = |bad: u32| if bad > calls { 0 } else { bad };
     let bad = low(sums);
     Counts { calls, failures: sane(bad >> 16), slow: sane(bad & 0xffff) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUCCESS: Outcome = Outcome::SUCCESS;
+    const FAILURE: Outcome = Outcome::new(true, false);
+
+    fn seen(calls: u32, failures: u32) -> Counts {
+        Counts { calls, failures, slow: 0 }
+    }
+
+    /// Opens and closes so many times that generations wrap around, and is called in each hundredth.
+    #[test]
+    fn no_generation_finds_what_another_one_of_its_number_left() {
+        let window = CountWindow::new(8);
+        for generation in 0..200_000_u32 {
+            let number = quarter(u64::from(generation));
+            window.begin(number);
+            assert_eq!(window.counts(number), seen(0, 0), "{generation}");
+            if generation % 100 == 0 || generation % 65_536 < 2 {
+                assert_eq!(window.record(number, FAILURE), seen(1, 1), "{generation}");
+                assert_eq!(window.record(number, SUCCESS), seen(2, 1), "{generation}");
+            }
+        }
+    }
+
+    /// Places that were last used, or never, half a round of generations ago or more.
+    #[test]
+    fn whatever_is_left_in_the_ring_failures_are_counted() {
+        for quiet in [1_u32, 32_767, 32_768, 32_769, 50_000, 65_535, 65_536, 65_537, 131_072] {
+            for used in 0..=4 {
+                let window = CountWindow::new(4);
+                window.begin(1);
+                for _ in 0..used {
+                    window.record(1, FAILURE);
+                }
+                for generation in 0..quiet {
+                    window.begin(quarter(u64::from(generation) + 2));
+                }
+                let now = quarter(u64::from(quiet) + 1);
+                for call in 1..=4 {
+                    assert_eq!(window.record(now, FAILURE), seen(call, call), "{quiet} {used}");
+                }
+                for left in (0..4).rev() {
+                    assert_eq!(window.record(now, SUCCESS), seen(4, left), "{quiet} {used}");
+                }
+            }
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::steps::Steps;
-use crate::failover::atomics::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-use crate::failover::words::{high, low, nanos, pair};
+use crate::failover::atomics::{AtomicI64, AtomicU64, Ordering};
+use crate::failover::words::{nanos, round};
 
 /// A call counts as overdue up to an eighth of its time late.
 const STEPS: u64 = 8;
@@ -15,12 +15,12 @@ const BUCKETS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Overdue {
     steps: Steps,
-    /// `step << 32 | calls in flight that began in it`
+    /// Each a step, and the calls in flight that began in it.
     began: [AtomicU64; BUCKETS],
     /// Calls that began before all of these steps.
     older: AtomicI64,
-    /// The latest step in which none was found to be overdue.
-    clear_in: AtomicU32,
+    /// The latest step in which none was found to be overdue; zero: none yet.
+    clear_in: AtomicU64,
 }
 
 impl Overdue {
@@ -29,28 +29,29 @@ impl Overdue {
             steps: Steps::new(nanos(after) / STEPS),
             began: std::array::from_fn(|_| AtomicU64::new(0)),
             older: AtomicI64::new(0),
-            clear_in: AtomicU32::new(0),
+            clear_in: AtomicU64::new(0),
         }
     }
 
-    fn step(&self, at: u64) -> u32 {
-        // Steps wrap around; only the distance of two of them matters.
-        low(self.steps.in_time(at).wrapping_add(1))
+    /// Never zero, which is no step, for times of a thousandth of a second and more; shorter ones may
+    /// wrap around after some years.
+    fn step(&self, at: u64) -> u64 {
+        self.steps.kept(self.steps.in_time(at).wrapping_add(1))
     }
 
     /// A call begins.
     pub(super) fn begin(&self, now: u64) {
         let step = self.step(now);
-        let bucket = &self.began[step as usize % BUCKETS];
+        let bucket = &self.began[round(step, BUCKETS)];
         let mut word = bucket.load(Ordering::Acquire);
         loop {
-            let (of, calls) = (high(word), low(word));
-            let after = pair(step, if of == step { calls.saturating_add(1) } else { 1 });
+            let (of, calls) = (self.steps.step_of(word), self.steps.count_of(word));
+            let after = self.steps.word(step, if of == step { calls + 1 } else { 1 });
             match bucket.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if of == step => return,
                 // Who is still in flight since the last time round is older than all steps.
                 Ok(_) => {
-                    self.older.fetch_add(i64::from(calls), Ordering::AcqRel);
+                    self.older.fetch_add(calls.cast_signed(), Ordering::AcqRel);
                     return;
                 }
                 Err(now) => word = now,
@@ -61,10 +62,10 @@ impl Overdue {
     /// A call that began at `began` ends.
     pub(super) fn end(&self, began: u64) {
         let step = self.step(began);
-        let bucket = &self.began[step as usize % BUCKETS];
+        let bucket = &self.began[round(step, BUCKETS)];
         let mut word = bucket.load(Ordering::Acquire);
         loop {
-            let (of, calls) = (high(word), low(word));
+            let (of, calls) = (self.steps.step_of(word), self.steps.count_of(word));
             if of != step || calls == 0 {
                 self.older.fetch_sub(1, Ordering::AcqRel);
                 return;
@@ -98,9 +99,9 @@ impl Overdue {
         let mut overdue = self.older.load(Ordering::Acquire);
         for bucket in &self.began {
             let word = bucket.load(Ordering::Acquire);
-            let age = now.wrapping_sub(high(word));
-            if u64::from(age) > STEPS && age < 1 << 31 {
-                overdue += i64::from(low(word));
+            let age = self.steps.between(self.steps.step_of(word), now);
+            if age.is_some_and(|age| age > STEPS) {
+                overdue += self.steps.count_of(word).cast_signed();
             }
         }
         u32::try_from(overdue.max(0)).unwrap_or(u32::MAX)
@@ -109,7 +110,96 @@ impl Overdue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
+
+    /// A call that hangs for months is as overdue as before, though nobody else calls.
+    #[test]
+    fn who_hangs_for_very_long_stays_overdue() {
+        let overdue = Overdue::new(Duration::from_millis(1));
+        overdue.begin(0);
+        for days in [1_u64, 3, 4, 7, 400, 200_000] {
+            assert_eq!(overdue.count(days * 86_400_000_000_000), 1, "{days}");
+        }
+        overdue.end(0);
+        assert_eq!(overdue.count(u64::MAX), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Begin,
+        End(Index),
+        Pass(u64, u32),
+        Back(u64, u32),
+    }
+
+    fn act(with_back: bool) -> impl Strategy<Value = Act> {
+        prop_oneof![
+            4 => Just(Act::Begin),
+            3 => any::<Index>().prop_map(Act::End),
+            4 => (any::<u64>(), 0_u32..64).prop_map(|(time, shift)| Act::Pass(time, shift)),
+            u32::from(with_back) => (any::<u64>(), 0_u32..64)
+                .prop_map(|(time, shift)| Act::Back(time, shift)),
+        ]
+    }
+
+    /// Beside a list of the calls in flight; tells how many are left in it.
+    fn run(after: u64, acts: Vec<Act>) -> Result<(), TestCaseError> {
+        let overdue = Overdue::new(Duration::from_nanos(after));
+        let step = |at: u64| at / (after / STEPS);
+        let (mut now, mut was_set_back) = (0_u64, false);
+        let mut calls: Vec<u64> = Vec::new();
+        for act in acts {
+            match act {
+                Act::Begin => {
+                    overdue.begin(now);
+                    calls.push(now);
+                }
+                Act::End(which) if !calls.is_empty() => {
+                    overdue.end(calls.swap_remove(which.index(calls.len())));
+                }
+                Act::End(_) => {}
+                Act::Pass(time, shift) => now = now.saturating_add(time >> shift),
+                Act::Back(time, shift) => {
+                    now = now.saturating_sub(time >> shift);
+                    was_set_back = true;
+                }
+            }
+            let found = overdue.count(now) as usize;
+            prop_assert!(found <= calls.len(), "{found} of {}", calls.len());
+            prop_assert!(overdue.count_anew(now) as usize <= found);
+            let late = |began: &&u64| step(now).saturating_sub(step(**began)) > STEPS;
+            if !was_set_back {
+                prop_assert_eq!(found, calls.iter().filter(late).count());
+            }
+        }
+        for call in calls {
+            overdue.end(call);
+        }
+        prop_assert_eq!(overdue.count(now), 0, "it comes out even");
+        prop_assert_eq!(overdue.count(u64::MAX), 0);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_clock_may_jump_ahead_as_far_as_it_likes(
+            after in 1_048_576_u64..86_400_000_000_000,
+            acts in proptest::collection::vec(act(false), 1..80),
+        ) {
+            run(after, acts)?;
+        }
+
+        #[test]
+        fn a_clock_that_is_set_back_loses_no_call(
+            after in 1_048_576_u64..86_400_000_000_000,
+            acts in proptest::collection::vec(act(true), 1..80),
+        ) {
+            run(after, acts)?;
+        }
+    }
 
     #[test]
     fn a_call_is_overdue_after_its_time_until_it_ends() {

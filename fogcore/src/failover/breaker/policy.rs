@@ -53,6 +53,11 @@ pub struct BreakerPolicy {
     pub forgive_after: Duration,
     /// So many calls may be in flight while it is half open. Default 3.
     pub half_open_permits: u32,
+    /// How long those calls may hang: if all of them are in flight and the last one began so long
+    /// ago, it opens again, for longer, rather than refuse everybody for ever; what becomes of them
+    /// then counts as late. Above zero, at most 1 day. Default none: as long as it was open, and at
+    /// least twice as long as `slow_after`, so that it gives slow calls more time at each try.
+    pub half_open_at_most: Option<Duration>,
     /// So many successes in a row close it again. Default 3.
     pub successes_to_close: u32,
     /// How long it lets through only a growing share after it closed, so that a recovered node is
@@ -76,6 +81,7 @@ impl Default for BreakerPolicy {
             open_jitter: 0.1,
             forgive_after: Duration::from_secs(600),
             half_open_permits: 3,
+            half_open_at_most: None,
             successes_to_close: 3,
             ramp: Duration::from_secs(10),
         }
@@ -126,6 +132,12 @@ impl BreakerPolicy {
         if !(0.0..=1.0).contains(&self.open_jitter) {
             return Err(Error::invalid("open_jitter", "must be between 0 and 1"));
         }
+        if self.half_open_at_most.is_some_and(|most| most.is_zero() || most > day) {
+            return Err(Error::invalid(
+                "half_open_at_most",
+                "must be above zero and at most 1 day",
+            ));
+        }
         let counts = [
             ("consecutive_failures", self.consecutive_failures.unwrap_or(1)),
             ("half_open_permits", self.half_open_permits),
@@ -135,6 +147,12 @@ impl BreakerPolicy {
             Some((field, _)) => Err(Error::invalid(field, "must be at least 1")),
             None => Ok(()),
         }
+    }
+
+    /// How long calls may hang in a half-open breaker that was open for so long.
+    pub(super) fn patience(&self, was_open_for: Duration) -> Duration {
+        let slow_after = self.slow_after.unwrap_or_default();
+        self.half_open_at_most.unwrap_or_else(|| was_open_for.max(slow_after.saturating_mul(2)))
     }
 
     /// Why it should open, if it should.

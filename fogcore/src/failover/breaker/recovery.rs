@@ -14,6 +14,10 @@ pub(super) struct Recovery {
     successes: u32,
     /// What whoever is told of its changes knows it by.
     pub(super) tag: u32,
+    /// How long probes may hang.
+    patience: Duration,
+    /// When those in flight have hung for too long.
+    overdue_at: Duration,
 }
 
 impl Recovery {
@@ -38,9 +42,11 @@ impl Recovery {
         hasher.update(&now.as_nanos().to_le_bytes());
         let dice = f64::from(hasher.finalize().as_bytes()[0]) / 255.0;
         let wait = Duration::try_from_secs_f64(capped * (1.0 + dice * policy.open_jitter));
+        let wait = wait.unwrap_or(policy.open_at_most);
         self.openings = self.openings.saturating_add(1);
         self.opened_at = now;
-        now.saturating_add(wait.unwrap_or(policy.open_at_most))
+        self.patience = policy.patience(wait);
+        now.saturating_add(wait)
     }
 
     /// Probes in flight, and successes in a row.
@@ -48,8 +54,17 @@ impl Recovery {
         (self.probes_in_flight, self.successes)
     }
 
+    /// How long probes may hang, and until when those in flight may.
+    pub(super) const fn limits(&self) -> (Duration, Duration) {
+        (self.patience, self.overdue_at)
+    }
+
     pub(super) const fn set_probes(&mut self, in_flight: u32, successes: u32) {
         (self.probes_in_flight, self.successes) = (in_flight, successes);
+    }
+
+    pub(super) const fn set_limits(&mut self, patience: Duration, overdue_at: Duration) {
+        (self.patience, self.overdue_at) = (patience, overdue_at);
     }
 
     pub(super) const fn half_open(&mut self) {
@@ -61,12 +76,18 @@ impl Recovery {
     }
 
     /// Lets one more call through, if not too many are.
-    pub(super) const fn begin_probe(&mut self, policy: &BreakerPolicy) -> bool {
+    pub(super) const fn begin_probe(&mut self, now: Duration, policy: &BreakerPolicy) -> bool {
         let free = self.probes_in_flight < policy.half_open_permits;
         if free {
             self.probes_in_flight += 1;
+            self.overdue_at = now.saturating_add(self.patience);
         }
         free
+    }
+
+    /// Whether the calls that fill all its places have hung for too long.
+    pub(super) fn hang(&self, now: Duration) -> bool {
+        now >= self.overdue_at
     }
 
     pub(super) const fn end_probe(&mut self) {

@@ -46,6 +46,8 @@ pub enum OpenReason {
     ConsecutiveFailures,
     /// A call that was to see how it is failed.
     ProbeFailed,
+    /// The calls that were to see how it is did not come back.
+    ProbesHung,
 }
 
 impl OpenReason {
@@ -56,6 +58,7 @@ impl OpenReason {
             Self::SlowRate => "slow_rate",
             Self::ConsecutiveFailures => "consecutive_failures",
             Self::ProbeFailed => "probe_failed",
+            Self::ProbesHung => "probes_hung",
         }
     }
 }

@@ -86,6 +86,131 @@ fn half_open_lets_a_few_through_and_a_failure_opens_it_for_longer() {
 }
 
 #[test]
+fn probes_that_hang_open_it_again_for_longer_and_come_back_late() {
+    let policy = by_window(BreakerWindow::Count(10));
+    let breaker = Breaker::new(policy).unwrap();
+    (0..10).for_each(|_| call(&breaker, true, STEP));
+    let mut now = STEP + policy.open_for;
+    let hanging: Vec<_> = (0..3).map(|_| breaker.acquire(now).unwrap()).collect();
+    now += policy.open_for - STEP;
+    assert_eq!(breaker.acquire(now).unwrap_err().state, BreakerState::HalfOpen);
+    // As long as it was open.
+    now += STEP;
+    let refused = breaker.acquire(now).unwrap_err();
+    assert_eq!(refused.state, BreakerState::Open);
+    assert_eq!(refused.retry_after, Some(2 * policy.open_for));
+    // What they bring is late, and takes nothing from those who come after them.
+    let mut hanging = hanging.into_iter();
+    hanging.next().unwrap().success(now);
+    hanging.next().unwrap().failure(now);
+    drop(hanging);
+    let stats = breaker.stats(now);
+    assert_eq!((stats.late_successes, stats.late_failures), (1, 1));
+    now += 2 * policy.open_for;
+    let probes: Vec<_> = (0..3).map(|_| breaker.acquire(now).unwrap()).collect();
+    assert!(breaker.acquire(now).is_err());
+    probes.into_iter().for_each(|probe| probe.success(now));
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
+#[test]
+fn only_probes_that_fill_all_places_are_waited_for() {
+    let policy = by_window(BreakerWindow::Count(10));
+    let breaker = Breaker::new(policy).unwrap();
+    (0..10).for_each(|_| call(&breaker, true, STEP));
+    let mut now = STEP + policy.open_for;
+    let _hanging = [breaker.acquire(now).unwrap(), breaker.acquire(now).unwrap()];
+    // One after the other, each of which is in time.
+    for _ in 0..2 {
+        now += 2 * policy.open_for;
+        let probe = breaker.acquire(now).unwrap();
+        now += policy.open_for - STEP;
+        assert_eq!(breaker.acquire(now).unwrap_err().state, BreakerState::HalfOpen);
+        probe.success(now);
+    }
+    call(&breaker, false, now);
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
+#[test]
+fn how_long_probes_may_hang_follows_from_the_policy() {
+    let second = Duration::from_secs(1);
+    let policy = by_window(BreakerWindow::Count(10));
+    let slow = BreakerPolicy { slow_after: Some(90 * second), count_overdue: false, ..policy };
+    let told = BreakerPolicy { half_open_at_most: Some(7 * second), ..slow };
+    for (policy, patience) in [(policy, 60), (slow, 180), (told, 7)] {
+        let breaker = Breaker::new(policy).unwrap();
+        (0..10).for_each(|_| call(&breaker, true, STEP));
+        let began = STEP + policy.open_for;
+        let _hanging: Vec<_> = (0..3).map(|_| breaker.acquire(began).unwrap()).collect();
+        let state = |after: Duration| breaker.acquire(began + after).unwrap_err().state;
+        assert_eq!(state(patience * second - STEP), BreakerState::HalfOpen);
+        assert_eq!(state(patience * second), BreakerState::Open);
+    }
+    for most in [Duration::ZERO, 86_401 * second] {
+        let policy = BreakerPolicy { half_open_at_most: Some(most), ..policy };
+        assert_eq!(Breaker::new(policy).unwrap_err().field(), Some("half_open_at_most"));
+    }
+}
+
+#[test]
+fn of_several_openings_each_is_told_once_with_its_reason() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    let policy = BreakerPolicy { half_open_permits: 1, ..by_window(BreakerWindow::Count(10)) };
+    let on_change: OnChange = Arc::new(move |change| {
+        listener.lock().unwrap().push((change.to, change.reason));
+    });
+    let breaker = Breaker::new(policy).unwrap().on_change(on_change);
+    (0..10).for_each(|_| call(&breaker, true, STEP));
+    let now = STEP + policy.open_for;
+    let _hanging = breaker.acquire(now).unwrap();
+    let later = now + policy.open_for;
+    (0..3).for_each(|_| assert!(breaker.acquire(later).is_err()));
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            (BreakerState::Open, Some(OpenReason::FailureRate)),
+            (BreakerState::HalfOpen, None),
+            (BreakerState::Open, Some(OpenReason::ProbesHung)),
+        ]
+    );
+}
+
+/// Only time in which it was closed is forgiven, and not a moment too early.
+#[test]
+fn after_an_hour_in_which_it_was_closed_it_is_forgiven() {
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let policy = BreakerPolicy {
+        forgive_after: hour,
+        open_at_most: 10 * hour,
+        ..by_window(BreakerWindow::Count(10))
+    };
+    let breaker = Breaker::new(policy).unwrap();
+    let mut now = Duration::ZERO;
+    // How long it is open after it was closed for so long.
+    let mut opens_after = |closed_for: Duration| {
+        now += closed_for;
+        (0..10).for_each(|_| call(&breaker, true, now));
+        let open_for = breaker.acquire(now).unwrap_err().retry_after.unwrap();
+        now += open_for;
+        (0..3).for_each(|_| call(&breaker, false, now));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        open_for.as_secs()
+    };
+    assert_eq!(opens_after(second), 60, "the first time");
+    assert_eq!(opens_after(hour - STEP), 120);
+    assert_eq!(opens_after(hour - STEP), 240);
+    assert_eq!(opens_after(hour), 60);
+    for minutes in [2, 4, 8, 16, 32, 64] {
+        assert_eq!(opens_after(second), 60 * minutes);
+    }
+    // It was open for longer than an hour, which is no hour without a failure.
+    assert_eq!(opens_after(second), 60 * 128);
+    assert_eq!(opens_after(2 * hour), 60);
+}
+
+#[test]
 fn after_it_closed_a_growing_share_goes_through() {
     let policy = BreakerPolicy { ramp: Duration::from_secs(10), ..BreakerPolicy::default() };
     let breaker = Breaker::new(policy).unwrap();
