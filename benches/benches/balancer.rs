@@ -3,7 +3,10 @@
 //!
 //! Time is handed in, as everywhere in the library, so reading the clock is not part of a pick;
 //! `floor.clock` tells what that costs here. `pick2` is the time per pick of two threads together:
-//! half of one thread's would be perfect.
+//! half of one thread's would be perfect, on a machine that gives two threads twice the speed of one.
+//! `floor2.pick` tells what it gives: two threads with a balancer each, which share nothing.
+//! `floor.count` is what counting a request in and out at one of 10,000 nodes costs, and nothing
+//! else, and `floor2.count` the same for two threads.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark tells and stops")]
@@ -11,6 +14,7 @@
 
 use std::hint::black_box;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -114,26 +118,44 @@ fn picks_of_two(criterion: &mut Criterion) {
             let id = BenchmarkId::new(format!("pick2.{name}.{nodes}"), "ns");
             group.bench_function(id, |bencher| {
                 let (balancer, now) = made.get_or_insert_with(|| balancer(strategy, nodes));
-                bencher.iter_custom(|picks| two_threads(balancer, *now, picks));
+                bencher.iter_custom(|picks| {
+                    two_threads(|seed| pick_as(seed, balancer, *now, picks.div_ceil(2)))
+                });
             });
         }
+        let mut made = None;
+        let id = BenchmarkId::new(format!("floor2.pick.{name}.10000"), "ns");
+        group.bench_function(id, |bencher| {
+            let pair = made.get_or_insert_with(|| [1, 2].map(|_| balancer(strategy, 10_000)));
+            bencher.iter_custom(|picks| {
+                two_threads(|seed| {
+                    let (balancer, now) = &pair[usize::from(seed == 1)];
+                    pick_as(seed, balancer, *now, picks.div_ceil(2));
+                })
+            });
+        });
     }
     group.finish();
 }
 
-/// The time in which two threads make so many picks together.
-fn two_threads(balancer: &Balancer, now: Duration, picks: u64) -> Duration {
+/// One thread's picks, with keys that no other one has.
+fn pick_as(seed: u64, balancer: &Balancer, now: Duration, picks: u64) {
+    let mut dice = Dice::seeded(seed);
+    for number in 0..picks {
+        let now = now + Duration::from_nanos(number * 100);
+        one(balancer, &mut dice, now, number << 1 | (seed & 1));
+    }
+}
+
+/// The time in which two threads do something together, each with a seed of its own.
+fn two_threads(work: impl Fn(u64) + Sync) -> Duration {
     let start = Barrier::new(3);
     thread::scope(|scope| {
         let threads = [1, 2].map(|seed| {
-            let start = &start;
+            let (start, work) = (&start, &work);
             scope.spawn(move || {
-                let mut dice = Dice::seeded(seed);
                 start.wait();
-                for number in 0..picks.div_ceil(2) {
-                    let now = now + Duration::from_nanos(number * 100);
-                    one(balancer, &mut dice, now, number << 1 | (seed & 1));
-                }
+                work(seed);
             })
         });
         start.wait();
@@ -198,9 +220,38 @@ fn membership(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A counter in a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counter(AtomicU64);
+
+/// Counts requests in and out at nodes chosen at random.
+fn count(counters: &[Counter], seed: u64, requests: u64) {
+    let mut dice = Dice::seeded(seed);
+    let mut draw = dice.throw();
+    for _ in 0..requests {
+        let counter = &counters[draw.below(10_000) as usize].0;
+        counter.fetch_add(1, Ordering::AcqRel);
+        counter.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 fn floors(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("balancer");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
+    let counters: Vec<Counter> = (0..10_000).map(|_| Counter::default()).collect();
+    group.bench_function(BenchmarkId::new("floor.count.10000", "ns"), |bencher| {
+        bencher.iter_custom(|requests| {
+            let began = Instant::now();
+            count(&counters, 1, requests);
+            began.elapsed()
+        });
+    });
+    group.bench_function(BenchmarkId::new("floor2.count.10000", "ns"), |bencher| {
+        bencher.iter_custom(|requests| {
+            two_threads(|seed| count(&counters, seed, requests.div_ceil(2)))
+        });
+    });
     group.bench_function(BenchmarkId::new("floor.clock", "ns"), |bencher| {
         bencher.iter(Instant::now);
     });

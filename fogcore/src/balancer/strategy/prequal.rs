@@ -25,18 +25,25 @@ impl Default for Prequal {
 }
 
 impl Prequal {
+    /// A hundred times as many requests as it has.
     #[inline]
-    fn requests(&self, view: &View<'_>, node: Candidate<'_>) -> f32 {
+    fn hundredfold(&self, view: &View<'_>, node: Candidate<'_>) -> f32 {
         let told = view.reported(node, self.fresh_ms).unwrap_or(0);
-        view.in_flight(node).max(told) as f32 * 100.0 / view.weight(node) as f32
+        view.in_flight(node).max(told) as f32 * 100.0
+    }
+
+    /// Requests for a weight of 100.
+    fn requests(&self, view: &View<'_>, node: Candidate<'_>) -> f32 {
+        self.hundredfold(view, node) / view.weight(node) as f32
     }
 
     /// Cold nodes cost their latency, hot ones more than any latency.
     #[inline]
     fn cost(&self, view: &View<'_>, node: Candidate<'_>) -> f32 {
-        let requests = self.requests(view, node);
-        if requests > view.hot_above() {
-            return HOT + requests;
+        // Most are cold, and need no division.
+        let (hundredfold, weight) = (self.hundredfold(view, node), view.weight(node) as f32);
+        if hundredfold > view.hot_above() * weight {
+            return HOT + hundredfold / weight;
         }
         view.latency_seconds(node).min(HOT)
     }
