@@ -44,6 +44,10 @@ use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PeakEwma};
 use tower::util::rng::HasherRng;
 
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 /// Where only one size is measured.
 const MANY: u32 = 10_000;

@@ -17,6 +17,10 @@ use tower_resilience_circuitbreaker::{
     CircuitBreaker, CircuitBreakerError, CircuitBreakerLayer, DefaultClassifier,
 };
 
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WINDOW: usize = 100;
 const SUCCESSES: u32 = 100_000;
 /// A breaker that lets so many failures through is not waited for.
