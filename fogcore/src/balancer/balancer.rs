@@ -139,7 +139,11 @@ impl Balancer {
     /// if there is none. [`Permit::index`](super::Permit::index) says what a place is.
     #[must_use]
     pub fn owner(&self, key: Key, scope: Scope) -> Option<u32> {
-        self.table.need_ring(scope.pool);
-        self.table.pool(scope.pool)?.ring.get()?.find(key.0, 0)
+        let pool = self.table.pool(scope.pool)?;
+        let ring = pool.ring.get().or_else(|| {
+            self.table.need_ring(scope.pool);
+            pool.ring.get()
+        });
+        ring?.find(key.0, 0)
     }
 }

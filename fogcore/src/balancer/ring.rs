@@ -124,8 +124,7 @@ impl Ring {
     /// over all others (Chen, Coleman and Shrivastava, AAAI 2021).
     #[inline]
     pub(super) fn find(&self, key: u64, attempt: u32) -> Option<u32> {
-        let hash = xxh3_64_with_seed(&key.to_le_bytes(), u64::from(attempt));
-        let place = hash & !NUMBER;
+        let place = number_of(key, attempt) & !NUMBER;
         let pieces = self.pieces.load(Ordering::Acquire);
         let found = self.first_from(Piece::of(place, pieces).index, place);
         if found.is_some() { found } else { self.find_further(place, pieces) }
@@ -299,6 +298,16 @@ impl Ring {
     }
 }
 
+/// The `attempt`-th number of SplitMix64 with this seed (Steele, Lea and Flood, OOPSLA 2014): keys
+/// are numbers already, for which it takes half of the time of a hash for bytes.
+#[inline]
+const fn number_of(key: u64, attempt: u32) -> u64 {
+    let state = key.wrapping_add((attempt as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
 fn entry(node: &NodeId, point: u32, number: u32) -> u64 {
     // In two steps: of up to three bytes, XXH3 takes the exclusive or with the seed, and "n10" and
     // "n11" would have the very same points.
@@ -327,8 +336,7 @@ mod tests {
 
     impl Model {
         fn find(&self, key: u64, attempt: u32) -> Option<u32> {
-            let hash = xxh3_64_with_seed(&key.to_le_bytes(), u64::from(attempt));
-            let from = hash >> NUMBER_BITS << NUMBER_BITS;
+            let from = number_of(key, attempt) >> NUMBER_BITS << NUMBER_BITS;
             let at = self.0.range(from..).next().or_else(|| self.0.iter().next());
             at.map(|(_, number)| *number)
         }
@@ -402,6 +410,13 @@ mod tests {
         assert!((0..100).all(|key| ring.find(key, 0) == Some(5)));
         ring.remove(&name(5), 5, 1);
         assert_eq!(ring.find(1, 0), None);
+    }
+
+    /// The first outputs for seed 0, as every implementation of it gives them.
+    #[test]
+    fn keys_are_led_by_splitmix64() {
+        let numbers = [0, 1, 2].map(|attempt| number_of(0, attempt));
+        assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
     }
 
     #[test]

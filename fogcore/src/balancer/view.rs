@@ -76,6 +76,23 @@ impl<'t> View<'t> {
 
     #[inline]
     fn any_of(&self, all: Option<&'t WeightClass>, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
+        // How nearly all draws go: all nodes weigh about the same, and most get their whole share.
+        if let Some(nodes) = all
+            && !self.panicking
+            && let Some(number) = nodes.ready.get(draw.below(nodes.ready.len()))
+            && let Some(candidate) = self.candidate(number)
+            && self.comes_up(candidate, nodes.bound(), draw)
+        {
+            return Some(candidate);
+        }
+        self.any_with_care(all, draw)
+    }
+
+    fn any_with_care(
+        &self,
+        all: Option<&'t WeightClass>,
+        draw: &mut Draw<'_>,
+    ) -> Option<Candidate<'t>> {
         let mut last = None;
         for _ in 0..DRAWS {
             // A class may become empty between two looks.
@@ -239,6 +256,12 @@ impl<'t> View<'t> {
         if weight >= bound && self.has_full_share(candidate) {
             return true;
         }
+        self.is_due(candidate, bound, draw)
+    }
+
+    /// Whether it comes up although it gets less than others.
+    fn is_due(&self, candidate: Candidate<'_>, bound: u32, draw: &mut Draw<'_>) -> bool {
+        let weight = self.weight(candidate);
         draw.chance(self.share(candidate) * f64::from(weight) / f64::from(bound.max(1)))
     }
 
