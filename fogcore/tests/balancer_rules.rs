@@ -1531,3 +1531,84 @@ fn who_finds_nobody_is_told_when_somebody_comes_back() {
     world.balancer.leave(&id("b"), world.now);
     assert_eq!(retry_after(&mut world), None);
 }
+
+/// The bound is there against overload, and a panic is when it is needed most.
+#[test]
+fn loads_are_bounded_in_a_panic_too() {
+    let mut world = World::of(StrategyKind::ConsistentHash, policy(), 4);
+    for name in ["n0", "n1", "n2"] {
+        world.healthy(name, false);
+    }
+    let request = Request::new().keyed(Key(7));
+    let mut counts = BTreeMap::new();
+    let held: Vec<_> = (0..100).map(|_| world.try_pick(&request).unwrap()).collect();
+    held.iter().for_each(|permit| *counts.entry(permit.index()).or_insert(0) += 1);
+    assert!(counts.values().all(|count| *count <= 32), "{counts:?}");
+}
+
+/// When others' requests leave nobody room, a key does not go home regardless.
+#[test]
+fn beside_another_scopes_traffic_no_node_is_overrun() {
+    let mut world = World::of(StrategyKind::ConsistentHash, policy(), 0);
+    for number in 0..40 {
+        let mut node = endpoint(&format!("n{number}"), 100);
+        node.labels.insert("gpu".to_owned(), "yes".to_owned());
+        world.join(node);
+    }
+    let general = (0..400_u64).map(|key| Request::new().keyed(Key::of(key.to_le_bytes())));
+    let mut held: Vec<_> = general.map(|request| world.try_pick(&request).unwrap()).collect();
+    let gpus = world.balancer.scope(Class::default(), None, Some(("gpu", "yes"))).unwrap();
+    let request = Request::new().within(gpus).keyed(Key(7));
+    held.extend((0..200).map(|_| world.try_pick(&request).unwrap()));
+    let mut counts = BTreeMap::new();
+    held.iter().for_each(|permit| *counts.entry(permit.index()).or_insert(0) += 1);
+    assert!(counts.values().all(|count| *count <= 25), "{counts:?}");
+}
+
+#[test]
+fn a_scope_that_no_balancer_made_finds_nobody() {
+    let mut world = World::of(StrategyKind::Random, policy(), 3);
+    let scope: Scope = serde_json::from_str(r#"{"class":200,"pool":0,"near":null}"#).unwrap();
+    let request = Request::new().within(scope);
+    assert!(world.try_pick(&request).is_err());
+    let (picked, why) = world.balancer.pick_explained(&request, world.now, &mut Dice::seeded(1));
+    assert!(picked.is_err() && why.filtered.is_empty());
+    let class: Class = serde_json::from_str("200").unwrap();
+    let refused = world.balancer.scope(class, None, None).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+}
+
+/// Phones sleep: the one that is awake cannot serve its whole region.
+#[test]
+fn a_region_whose_nodes_are_away_gives_its_requests_to_others() {
+    let mut world = World::of(StrategyKind::Random, policy(), 0);
+    for number in 0..20 {
+        let region = if number < 10 { "here" } else { "there" }.to_owned();
+        world.join(Endpoint { region, ..endpoint(&format!("n{number}"), 100) });
+    }
+    for number in 0..9 {
+        world.balancer.set_away(&id(&format!("n{number}")), true, world.now).unwrap();
+    }
+    let here = world.balancer.scope(Class::default(), Some("here"), None).unwrap();
+    let request = Request::new().within(here);
+    let at_home = (0..2_000).filter(|_| world.serve(&request) == "n9").count();
+    assert!((200..700).contains(&at_home), "{at_home} of 2000");
+}
+
+#[test]
+fn a_session_that_cannot_be_kept_leaves_the_key_its_own_place() {
+    let mut world = World::of(StrategyKind::ConsistentHash, policy(), 20);
+    for number in 0..50_u64 {
+        let (session, key) = (Key::of(number.to_le_bytes()), Key(number));
+        let all = Scope::default();
+        let place = |world: &World, key| world.balancer.owner(key, all).unwrap();
+        let held = world.balancer.endpoint(place(&world, session)).unwrap().id.clone();
+        if place(&world, session) == place(&world, key) {
+            continue;
+        }
+        let except = vec![held];
+        let request = Request { except, ..Request::new().keyed(key) };
+        let permit = world.try_pick(&request.holding_on(Affinity::Key(session))).unwrap();
+        assert_eq!(permit.index(), place(&world, key));
+    }
+}

@@ -106,7 +106,7 @@ impl Balancer {
     ///
     /// # Errors
     /// InvalidInput with the field `label` for a key that is not in the policy's `subset_keys`;
-    /// Exhausted if too many scopes were asked for.
+    /// NotFound for a class that is not there; Exhausted if too many scopes were asked for.
     pub fn scope(
         &self,
         class: Class,
@@ -117,6 +117,9 @@ impl Balancer {
             && !self.policy.subset_keys.iter().any(|known| known == key)
         {
             return Err(Error::invalid("label", format!("{key:?} is not in subset_keys")));
+        }
+        if class.0 >= self.table.settings.classes {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such request class"));
         }
         let label = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let mut writer = self.table.lock();

@@ -108,6 +108,11 @@ impl Draw<'_> {
         self.jumps - 1
     }
 
+    /// The next key begins at its own place.
+    pub(super) const fn land(&mut self) {
+        self.jumps = 0;
+    }
+
     pub(super) const fn stripe(&self) -> u16 {
         self.dice.stripe()
     }

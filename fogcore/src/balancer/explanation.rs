@@ -184,9 +184,12 @@ impl Balancer {
             weighed: Vec::new(),
             reason: None,
         });
-        let view = self.table.pool(request.scope.pool).map(|wide| self.view(wide, request, now));
+        let view = self.wide(request.scope).map(|wide| self.view(wide, request, now));
         let mut panicking = view.is_some_and(|view| view.panicking);
-        let mut filtered = self.filtered(request, panicking);
+        let mut filtered = match view {
+            Some(_) => self.filtered(request, panicking),
+            None => Vec::new(),
+        };
         let taken = self.hold(request, now, &mut draw);
         // A breaker may have opened on the way, which was one too many.
         if !panicking && taken.is_some_and(|taken| taken.ticket == 0) {

@@ -48,7 +48,7 @@
 //! |---|---|
 //! | `fogcore_breaker_changes_total{class,to}` | changes of breakers |
 //! | `fogcore_breakers_open{class}` | breakers that are open now, forced or not |
-//! | `fogcore_ejections_total{reason}` | nodes that were left out, or for longer than they were |
+//! | `fogcore_ejections_total{reason}` | nodes that were left out |
 //! | `fogcore_nodes_ejected` | nodes that are left out now |
 //!
 //! The gauges come out even: what a node that leaves, or a balancer that is dropped, has added to

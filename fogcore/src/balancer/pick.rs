@@ -1,5 +1,6 @@
 //! A pick, from the request to the outcome.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::failover::{BreakerState, FailureKind};
 const TRIES: usize = 8;
 /// After so many, a request looks beyond its region.
 const NEAR_TRIES: usize = TRIES / 2;
+
+/// How often the nodes are searched, if they change meanwhile.
+const SEARCHES: usize = 3;
 
 /// How many of the nodes that a request must not go to count: the caller's, and those that it has
 /// tried.
@@ -84,7 +88,7 @@ impl Balancer {
     /// The pool of all nodes that a request may go to; none if there is no such scope, which may
     /// come from another process.
     #[inline]
-    fn wide(&self, scope: Scope) -> Option<&Pool> {
+    pub(super) fn wide(&self, scope: Scope) -> Option<&Pool> {
         if scope.class >= self.table.settings.classes {
             return None;
         }
@@ -104,6 +108,7 @@ impl Balancer {
             draw.because("session_affinity");
             return Some(taken);
         }
+        draw.land();
         let near = self.near(request, wide, draw);
         let tried = Tried::new(self, request);
         for attempt in 0..TRIES {
@@ -125,15 +130,16 @@ impl Balancer {
         self.search(request, now, wide, &tried, draw)
     }
 
-    /// The nodes nearby, unless so few of them are well that this request goes elsewhere.
+    /// The nodes nearby, unless so few of them take requests that this one goes elsewhere.
     fn near(&self, request: &Request, wide: &Pool, draw: &mut Draw<'_>) -> Option<(&Pool, u32)> {
         let number = request.scope.near?;
         let near = self.table.pool(number)?;
-        let (ready, all) = (near.ready(), near.ready() + near.unwell());
+        // Those that sleep or rest leave the others no more room than those that are unwell.
+        let (ready, all) = (near.ready(), near.members());
         if ready == 0 {
             return None;
         }
-        if ready == all || wide.ready() == ready {
+        if ready >= all || wide.ready() == ready {
             return Some((near, number));
         }
         let kept = f64::from(ready) / f64::from(all) * self.policy.overprovisioning;
@@ -191,21 +197,26 @@ impl Balancer {
         tried: &Tried,
         draw: &mut Draw<'_>,
     ) -> Option<Taken> {
-        let view = self.view(wide, request, now);
-        let start = draw.below(view.len()) as usize;
-        let mut candidates = wide
-            .members_from(start, view.panicking)
-            .take(MOST_SEARCHED)
-            .filter(|number| !tried.has(*number))
-            .filter_map(|number| view.candidate(number));
-        let taken = candidates.find_map(|candidate| self.take(&view, candidate, now, draw));
-        if taken.is_some() {
-            draw.because("last_resort");
-            return taken;
-        }
-        // The last one's breaker may have opened just now, and now nobody's is asked.
-        if !view.panicking && self.view(wide, request, now).panicking {
-            return self.search(request, now, wide, tried, draw);
+        let mut changes = self.table.changes.load(Ordering::Acquire);
+        for _ in 0..SEARCHES {
+            let view = self.view(wide, request, now);
+            let start = draw.below(view.len()) as usize;
+            let mut candidates = wide
+                .members_from(start, view.panicking)
+                .take(MOST_SEARCHED)
+                .filter(|number| !tried.has(*number))
+                .filter_map(|number| view.candidate(number));
+            let taken = candidates.find_map(|candidate| self.take(&view, candidate, now, draw));
+            if taken.is_some() {
+                draw.because("last_resort");
+                return taken;
+            }
+            // A node that moves between lists is in none for a moment, and the last breaker may have
+            // opened just now, after which nobody's is asked.
+            let before = mem::replace(&mut changes, self.table.changes_made());
+            if before == changes {
+                break;
+            }
         }
         None
     }
@@ -215,7 +226,8 @@ impl Balancer {
         let Some(wide) = self.wide(request.scope) else { return NoNode::unknown() };
         let Scope { pool, class, .. } = request.scope;
         let changes = self.table.changes.load(Ordering::Acquire);
-        let next = wide.next_back(changes, now, || self.table.next_back(pool, class));
+        let known = wide.known_back(changes, now);
+        let next = known.unwrap_or_else(|| self.table.next_back(wide, pool, class, now));
         let retry_after = next.map(|next| Duration::from_nanos(next.saturating_sub(now)));
         NoNode { ready: wide.ready(), unwell: wide.unwell(), retry_after }
     }

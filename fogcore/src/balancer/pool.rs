@@ -80,8 +80,11 @@ pub(super) struct Pool {
     unwell_classes: AtomicU32,
     ready: AtomicU32,
     unwell: AtomicU32,
+    members: AtomicU32,
     /// The weights of the ready nodes together.
     weight: AtomicU64,
+    /// Those of the unwell ones.
+    unwell_weight: AtomicU64,
     classes: [OnceLock<Box<WeightClass>>; WEIGHT_CLASSES],
     /// Made when the first request with a key comes.
     pub(super) ring: OnceLock<Box<Ring>>,
@@ -111,8 +114,9 @@ impl Pool {
         self.unwell.load(Ordering::Relaxed)
     }
 
-    pub(super) fn weight(&self) -> u64 {
-        self.weight.load(Ordering::Relaxed)
+    pub(super) fn weight(&self, with_unwell: bool) -> u64 {
+        let unwell = if with_unwell { self.unwell_weight.load(Ordering::Relaxed) } else { 0 };
+        self.weight.load(Ordering::Relaxed) + unwell
     }
 
     #[inline]
@@ -125,24 +129,32 @@ impl Pool {
         self.requests.get().map_or(0, |requests| requests.sum())
     }
 
-    /// When the first node comes back, in nanoseconds, if that is known. `count` finds out, once for
-    /// each change of a node: when nobody takes requests, everybody asks.
-    pub(super) fn next_back(
-        &self,
-        changes: u64,
-        now: u64,
-        count: impl FnOnce() -> Option<u64>,
-    ) -> Option<u64> {
-        let Back { changes: counted_for, at } = &self.back;
-        let known = counted_for.load(Ordering::Acquire) == changes;
-        let next = at.load(Ordering::Relaxed);
-        if known && (next == 0 || next > now) {
-            return (next != 0).then_some(next);
+    /// When the first node comes back, in nanoseconds, or that nobody does so by itself, if it was
+    /// counted since nodes last changed: when nobody takes requests, everybody asks.
+    pub(super) fn known_back(&self, changes: u64, now: u64) -> Option<Option<u64>> {
+        let known = self.back.changes.load(Ordering::Acquire) == changes;
+        let at = self.back.at.load(Ordering::Relaxed);
+        (known && (at == 0 || at > now)).then_some((at != 0).then_some(at))
+    }
+
+    /// Keeps that; the caller holds the table's lock.
+    pub(super) fn keep_back(&self, changes: u64, at: Option<u64>) {
+        self.back.at.store(at.unwrap_or(0), Ordering::Relaxed);
+        self.back.changes.store(changes, Ordering::Release);
+    }
+
+    /// How many nodes belong to it, whether they take requests or not.
+    pub(super) fn members(&self) -> u32 {
+        self.members.load(Ordering::Relaxed)
+    }
+
+    /// One node more or less belongs to it.
+    pub(super) fn count_member(&self, joins: bool) {
+        if joins {
+            self.members.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.members.fetch_sub(1, Ordering::Relaxed);
         }
-        let next = count();
-        at.store(next.unwrap_or(0), Ordering::Relaxed);
-        counted_for.store(changes, Ordering::Release);
-        next
     }
 
     pub(super) fn class(&self, class: u8) -> Option<&WeightClass> {
@@ -285,9 +297,8 @@ impl Pool {
         } else {
             count.fetch_sub(1, Ordering::Relaxed);
         }
-        if health == Health::Ready {
-            self.weight.fetch_add(weight.cast_unsigned(), Ordering::Relaxed);
-        }
+        let sum = if health == Health::Ready { &self.weight } else { &self.unwell_weight };
+        sum.fetch_add(weight.cast_unsigned(), Ordering::Relaxed);
         if class.list(health).len() == 0 {
             bits.fetch_and(!(1 << index), Ordering::Release);
         } else {

@@ -132,15 +132,16 @@ impl Ring {
 
     /// In the pieces after the place's own, round the circle.
     fn find_further(&self, from: u64, mut pieces: u32) -> Option<u32> {
+        let mut found = None;
         for _ in 0..LOOKS {
             let mut place = from;
-            let found = (0..pieces).find_map(|_| {
+            found = (0..pieces).find_map(|_| {
                 place = Piece::of(place, pieces).end(place);
                 self.first_from(Piece::of(place, pieces).index, place)
             });
             let before = std::mem::replace(&mut pieces, self.pieces.load(Ordering::Acquire));
             if before == pieces {
-                return found;
+                break;
             }
             // What was halved meanwhile may have been missed.
             let own = self.first_from(Piece::of(from, pieces).index, from);
@@ -148,7 +149,7 @@ impl Ring {
                 return own;
             }
         }
-        None
+        found
     }
 
     /// The first node of a piece whose point is not before `from`.

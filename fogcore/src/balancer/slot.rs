@@ -1,6 +1,7 @@
 //! The place of one node, which never moves: its [`Meter`], that a pick reads, and its [`Record`],
 //! that only failures and changes need.
 
+use std::mem;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -208,8 +209,17 @@ impl<'t> Slot<'t> {
 
     /// Brings the share up to date with its parts.
     pub(super) fn share_again(&self) {
-        let part = |part: &AtomicU16| part.load(Ordering::Relaxed);
-        self.meter.set_share(part(&self.record.headroom), part(&self.record.kept));
+        let part = |part: &AtomicU16| part.load(Ordering::Acquire);
+        let parts = || (part(&self.record.headroom), part(&self.record.kept));
+        let mut now = parts();
+        loop {
+            self.meter.set_share(now.0, now.1);
+            // Somebody may have changed one meanwhile, and brought the share up to date before us.
+            match mem::replace(&mut now, parts()) {
+                before if before == now => break,
+                _ => {}
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,12 +132,19 @@ impl Snapshot {
     }
 
     fn check(&self) -> Result<()> {
+        let mut ids = BTreeSet::new();
         for node in &self.nodes {
+            if !ids.insert(&node.endpoint.id) {
+                return Err(Error::invalid("nodes", "a node is there twice"));
+            }
             if node.place >= MOST_NODES {
                 return Err(Error::invalid("nodes", "a place is beyond the largest balancer"));
             }
             node.endpoint.check()?;
             node.readings.check()?;
+        }
+        if self.pools.iter().any(|pool| pool.requests > u64::from(u32::MAX)) {
+            return Err(Error::invalid("pools", "more requests are in flight than can be"));
         }
         let mut classes = self.pools.iter().flat_map(|pool| &pool.classes);
         if classes.any(|class| usize::from(class.class) >= WEIGHT_CLASSES || class.bound > 65_535) {

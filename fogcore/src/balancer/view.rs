@@ -156,10 +156,11 @@ impl<'t> View<'t> {
     }
 
     /// The node that a key leads to among those that take requests and have no more of them than
-    /// `bound` times their share of all in flight. A request that is refused there goes on where
-    /// it left off.
+    /// `bound` times their share of all of the scope's in flight. If other scopes' requests leave
+    /// none of them room, it is the least busy of those that the key came to. A request that is
+    /// refused there goes on where it left off.
     pub fn keyed_within(&self, key: Key, bound: f64, draw: &mut Draw<'_>) -> Option<Candidate<'t>> {
-        let mut first = None;
+        let mut least: Option<(Candidate<'t>, f64)> = None;
         for _ in 0..JUMPS {
             let attempt = draw.jump();
             let candidate = self.keyed(key, attempt)?;
@@ -168,17 +169,19 @@ impl<'t> View<'t> {
                 if self.has_room(candidate, bound) {
                     return Some(candidate);
                 }
-                first = first.or(Some(candidate));
+                let load = f64::from(self.in_flight(candidate)) / f64::from(self.weight(candidate));
+                if least.is_none_or(|(_, least)| load < least) {
+                    least = Some((candidate, load));
+                }
             }
         }
-        // Most nodes are full, of other scopes' requests too, or away; who has room is in the list.
-        let with_room = |number| {
-            self.candidate(number).filter(|node| self.takes(*node) && self.has_room(*node, bound))
-        };
-        // From where the key says, so that not all such keys come to the first one.
+        // Most nodes are full, of other scopes' requests too, or away; who has room may be in the
+        // list. From where the key says, so that not all such keys come to the first one.
         let start = round(key.0, (self.len() as usize).max(1));
-        let mut searched = self.pool.members_from(start, self.panicking).take(MOST_SEARCHED);
-        let found = searched.find_map(with_room).or(first).or_else(|| self.any(draw))?;
+        let candidates = self.pool.members_from(start, self.panicking).take(JUMPS as usize);
+        let mut candidates = candidates.filter_map(|number| self.candidate(number));
+        let found = candidates.find(|node| self.takes(*node) && self.has_room(*node, bound));
+        let found = found.or(least.map(|(node, _)| node)).or_else(|| self.any(draw))?;
         draw.note(self, found, JUMPS as f32);
         Some(found)
     }
@@ -194,7 +197,8 @@ impl<'t> View<'t> {
     /// they are, so that a node that is busy with them gets less.
     #[must_use]
     pub fn bound(&self, candidate: Candidate<'_>, bound: f64) -> f64 {
-        let share = f64::from(self.weight(candidate)) / self.pool.weight().max(1) as f64;
+        let share =
+            f64::from(self.weight(candidate)) / self.pool.weight(self.panicking).max(1) as f64;
         (bound * (self.pool.requests() + 1) as f64 * share).ceil().max(1.0)
     }
 

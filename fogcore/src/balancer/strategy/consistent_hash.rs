@@ -5,7 +5,7 @@ use super::{Candidate, Draw, Request, Strategy, Term, View};
 /// The node that the request's key leads to, as long as it has not too many of the requests; a
 /// request without a key goes anywhere.
 ///
-/// No node gets more than `bound` times its share of what is in flight (Mirrokni, Thorup and
+/// No node gets more than `bound` times its share of its scope's requests in flight (Mirrokni, Thorup and
 /// Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018); what is too much for it
 /// jumps to other nodes, the same ones for the same key.
 #[derive(Clone, Copy, Debug)]

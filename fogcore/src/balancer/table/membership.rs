@@ -56,6 +56,7 @@ impl Table {
         let classes = self.settings.classes;
         slot.move_in(Arc::clone(&endpoint), classes, |class| self.breaker(number, class));
         self.ring_change(&places, &endpoint, number, Ring::add);
+        self.enrol(&places, true);
         let id = endpoint.id.clone();
         let member = Member {
             endpoint,
@@ -132,11 +133,22 @@ impl Table {
     ) -> Result<()> {
         let places = self.places(writer, &endpoint)?;
         let Some(slot) = self.slot(number) else { return Err(full()) };
-        self.unlist(writer, number);
-        if let Some(Some(member)) = writer.members.get_mut(number as usize) {
-            self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
-            self.ring_change(&places, &endpoint, number, Ring::add);
-            (member.places, member.endpoint) = (places, Arc::clone(&endpoint));
+        let Some(Some(member)) = writer.members.get_mut(number as usize) else {
+            return Err(full());
+        };
+        let pools = |places: &[Place]| -> Vec<u32> { places.iter().map(|at| at.pool).collect() };
+        // Who only changes its name tag keeps its keys and its place in the lists.
+        if member.endpoint.weight == endpoint.weight && pools(&member.places) == pools(&places) {
+            member.endpoint = Arc::clone(&endpoint);
+        } else {
+            self.unlist(writer, number);
+            if let Some(Some(member)) = writer.members.get_mut(number as usize) {
+                self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
+                self.enrol(&member.places, false);
+                self.ring_change(&places, &endpoint, number, Ring::add);
+                self.enrol(&places, true);
+                (member.places, member.endpoint) = (places, Arc::clone(&endpoint));
+            }
         }
         slot.redescribe(endpoint);
         self.refresh(writer, number, now);
@@ -158,6 +170,7 @@ impl Table {
         self.unlist(&mut writer, number);
         if let Some(member) = writer.members.get_mut(number as usize).and_then(Option::take) {
             self.ring_change(&member.places, &member.endpoint, number, Ring::remove);
+            self.enrol(&member.places, false);
             if member.ejected_until.is_some() {
                 writer.ejected -= 1;
                 self.news.left_while_out();
@@ -247,6 +260,13 @@ impl Table {
             if let Some(ring) = self.pool(place.pool).and_then(|pool| pool.ring.get()) {
                 change(ring, &endpoint.id, number, points);
             }
+        }
+    }
+
+    /// Tells pools that a node belongs to them, or no more.
+    fn enrol(&self, places: &[Place], joins: bool) {
+        for pool in places.iter().filter_map(|place| self.pool(place.pool)) {
+            pool.count_member(joins);
         }
     }
 

@@ -206,6 +206,12 @@ impl Table {
         Some(self.pools.get(number)?.get()?)
     }
 
+    /// How many changes were made, those that somebody is in the middle of included.
+    pub(in crate::balancer) fn changes_made(&self) -> u64 {
+        drop(self.lock());
+        self.changes.load(Ordering::Acquire)
+    }
+
     pub(in crate::balancer) fn number(&self, node: &NodeId) -> Option<u32> {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(node).copied()
     }

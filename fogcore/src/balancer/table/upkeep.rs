@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Member, Place, Table, Writer};
 use crate::balancer::meter::{AWAY, BREAKERS, EJECTED, RESTING, SLOW_START, breaker_bit, takes};
-use crate::balancer::pool::Health;
+use crate::balancer::pool::{Health, Pool};
 use crate::balancer::slot::Slot;
 use crate::failover::words::nanos;
 use crate::failover::{BreakerState, EjectReason, Observed, OutlierPolicy};
@@ -129,8 +129,8 @@ impl Table {
             _ => member.slow_until = None,
         }
         slot.meter.status.store(flags, Ordering::Release);
-        self.changes.fetch_add(1, Ordering::AcqRel);
         self.relist(writer, number, flags);
+        self.changes.fetch_add(1, Ordering::AcqRel);
         let Some(Some(member)) = writer.members.get_mut(number as usize) else { return };
         // One timer per node is enough: when it runs, it is set anew.
         if next < member.wakes_at.unwrap_or(u64::MAX) {
@@ -236,8 +236,25 @@ impl Table {
     }
 
     /// When the first node of a pool comes back by itself, in nanoseconds, if that is known.
-    pub(in crate::balancer) fn next_back(&self, pool: u32, class: u8) -> Option<u64> {
+    pub(in crate::balancer) fn next_back(
+        &self,
+        scope: &Pool,
+        pool: u32,
+        class: u8,
+        now: u64,
+    ) -> Option<u64> {
         let writer = self.lock();
+        // Who had the lock before may have counted for everybody.
+        let changes = self.changes.load(Ordering::Acquire);
+        if let Some(known) = scope.known_back(changes, now) {
+            return known;
+        }
+        let next = self.count_next_back(&writer, pool, class);
+        scope.keep_back(changes, next);
+        next
+    }
+
+    fn count_next_back(&self, writer: &Writer, pool: u32, class: u8) -> Option<u64> {
         let members = (0_u32..).zip(&writer.members);
         members
             .filter_map(|(number, member)| {
