@@ -103,6 +103,9 @@ impl Breaker {
         let next = word_of(generation(word) + 1, to);
         self.row.begin(generation(next));
         self.window.begin(generation(next));
+        if let Some(overdue) = &self.overdue {
+            overdue.begin_generation(generation(next));
+        }
         self.state.store(next, Ordering::Release);
         (state_of(word), state_of(next))
     }

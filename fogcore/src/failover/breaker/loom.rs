@@ -143,18 +143,18 @@ fn a_call_of_long_ago_is_not_counted_in_the_step_that_took_its_place() {
 fn calls_in_flight_come_out_even_however_late_they_end() {
     model(|| {
         let after = Duration::from_nanos(8);
-        let overdue = Arc::new(Overdue::new(after));
+        let overdue = Arc::new(Overdue::new(after, 1));
         let call = |began: u64| {
             move |overdue: &Overdue| {
                 overdue.begin(began);
-                overdue.end(began);
+                overdue.end(began, 1);
             }
         };
         overdue.begin(3);
         // Sixteen steps apart: the same bucket.
         both(&overdue, call(3), call(19));
         assert_eq!(overdue.count(100), 1);
-        overdue.end(3);
+        overdue.end(3, 1);
         assert_eq!(overdue.count(100), 0);
     });
 }

@@ -108,7 +108,8 @@ impl Breaker {
 
     /// A closed breaker with a policy that was checked.
     pub(crate) fn sharing(policy: Arc<BreakerPolicy>) -> Self {
-        let overdue = policy.slow_after.filter(|_| policy.count_overdue).map(Overdue::new);
+        let overdue =
+            policy.slow_after.filter(|_| policy.count_overdue).map(|after| Overdue::new(after, 1));
         Self {
             state: AtomicU64::new(word(1, CLOSED)),
             window: Window::new(policy.window),
@@ -264,7 +265,7 @@ impl Breaker {
     /// The call was given up, which says nothing about who was called.
     pub(crate) fn cancel(&self, ticket: Ticket) {
         if let Some(overdue) = &self.overdue {
-            overdue.end(ticket.began);
+            overdue.end(ticket.began, generation(ticket.word));
         }
         if kind(ticket.word) == HALF_OPEN {
             let mut recovery = self.lock();
@@ -299,7 +300,7 @@ impl Breaker {
 
     fn end(&self, ticket: Ticket, failed: bool, now: u64) {
         if let Some(overdue) = &self.overdue {
-            overdue.end(ticket.began);
+            overdue.end(ticket.began, generation(ticket.word));
         }
         let word = self.state.load(Ordering::Acquire);
         if generation(word) != generation(ticket.word) {

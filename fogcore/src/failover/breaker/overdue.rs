@@ -21,16 +21,33 @@ pub(super) struct Overdue {
     older: AtomicI64,
     /// The latest step in which none was found to be overdue; zero: none yet.
     clear_in: AtomicU64,
+    /// The breaker's generation.
+    generation: AtomicU64,
+    /// Calls in flight from earlier generations: what they tell of the node was told already, and it
+    /// would never stay closed as long as they hang. As long as they are not overdue themselves, as
+    /// many others are not noticed.
+    left_over: AtomicI64,
 }
 
 impl Overdue {
-    pub(super) fn new(after: Duration) -> Self {
+    pub(super) fn new(after: Duration, generation: u64) -> Self {
         Self {
             steps: Steps::new(nanos(after) / STEPS),
             began: std::array::from_fn(|_| AtomicU64::new(0)),
             older: AtomicI64::new(0),
             clear_in: AtomicU64::new(0),
+            generation: AtomicU64::new(generation),
+            left_over: AtomicI64::new(0),
         }
+    }
+
+    /// Calls that are in flight now count no more.
+    pub(super) fn begin_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+        let calls = self.began.iter().map(|word| self.steps.count_of(word.load(Ordering::Acquire)));
+        let older = self.older.load(Ordering::Acquire);
+        let in_flight = calls.map(u64::cast_signed).sum::<i64>() + older;
+        self.left_over.store(in_flight.max(0), Ordering::Release);
     }
 
     /// Never zero, which is no step, for times of a thousandth of a second and more; shorter ones may
@@ -59,8 +76,13 @@ impl Overdue {
         }
     }
 
-    /// A call that began at `began` ends.
-    pub(super) fn end(&self, began: u64) {
+    /// A call that began at `began`, in this generation, ends.
+    pub(super) fn end(&self, began: u64, generation: u64) {
+        if generation != self.generation.load(Ordering::Acquire) {
+            // Never below zero: one that began while the generations changed was not counted.
+            let one_less = |calls: i64| (calls > 0).then_some(calls - 1);
+            let _ = self.left_over.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+        }
         let step = self.step(began);
         let bucket = &self.began[round(step, BUCKETS)];
         let mut word = bucket.load(Ordering::Acquire);
@@ -96,7 +118,8 @@ impl Overdue {
     /// How many calls are in flight for longer than they should be.
     pub(super) fn count(&self, now: u64) -> u32 {
         let now = self.step(now);
-        let mut overdue = self.older.load(Ordering::Acquire);
+        let left_over = self.left_over.load(Ordering::Acquire);
+        let mut overdue = self.older.load(Ordering::Acquire) - left_over;
         for bucket in &self.began {
             let word = bucket.load(Ordering::Acquire);
             let age = self.steps.between(self.steps.step_of(word), now);
@@ -118,12 +141,12 @@ mod tests {
     /// A call that hangs for months is as overdue as before, though nobody else calls.
     #[test]
     fn who_hangs_for_very_long_stays_overdue() {
-        let overdue = Overdue::new(Duration::from_millis(1));
+        let overdue = Overdue::new(Duration::from_millis(1), 1);
         overdue.begin(0);
         for days in [1_u64, 3, 4, 7, 400, 200_000] {
             assert_eq!(overdue.count(days * 86_400_000_000_000), 1, "{days}");
         }
-        overdue.end(0);
+        overdue.end(0, 1);
         assert_eq!(overdue.count(u64::MAX), 0);
     }
 
@@ -147,7 +170,7 @@ mod tests {
 
     /// Beside a list of the calls in flight; tells how many are left in it.
     fn run(after: u64, acts: Vec<Act>) -> Result<(), TestCaseError> {
-        let overdue = Overdue::new(Duration::from_nanos(after));
+        let overdue = Overdue::new(Duration::from_nanos(after), 1);
         let step = |at: u64| at / (after / STEPS);
         let (mut now, mut was_set_back) = (0_u64, false);
         let mut calls: Vec<u64> = Vec::new();
@@ -158,7 +181,7 @@ mod tests {
                     calls.push(now);
                 }
                 Act::End(which) if !calls.is_empty() => {
-                    overdue.end(calls.swap_remove(which.index(calls.len())));
+                    overdue.end(calls.swap_remove(which.index(calls.len())), 1);
                 }
                 Act::End(_) => {}
                 Act::Pass(time, shift) => now = now.saturating_add(time >> shift),
@@ -176,7 +199,7 @@ mod tests {
             }
         }
         for call in calls {
-            overdue.end(call);
+            overdue.end(call, 1);
         }
         prop_assert_eq!(overdue.count(now), 0, "it comes out even");
         prop_assert_eq!(overdue.count(u64::MAX), 0);
@@ -204,7 +227,7 @@ mod tests {
     #[test]
     fn a_call_is_overdue_after_its_time_until_it_ends() {
         let ms = |millis: u64| millis * 1_000_000;
-        let overdue = Overdue::new(Duration::from_millis(80));
+        let overdue = Overdue::new(Duration::from_millis(80), 1);
         overdue.begin(ms(0));
         overdue.begin(ms(50));
         assert_eq!(overdue.count(ms(80)), 0);
@@ -213,9 +236,9 @@ mod tests {
         // Long after the first bucket was taken over by another round.
         overdue.begin(ms(160));
         assert_eq!(overdue.count(ms(10_000)), 3);
-        overdue.end(ms(0));
-        overdue.end(ms(50));
-        overdue.end(ms(160));
+        overdue.end(ms(0), 1);
+        overdue.end(ms(50), 1);
+        overdue.end(ms(160), 1);
         assert_eq!(overdue.count(ms(10_000)), 0);
     }
 }

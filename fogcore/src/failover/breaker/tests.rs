@@ -24,6 +24,44 @@ fn call(breaker: &Breaker, failed: bool, now: Duration) {
     if failed { permit.failure(now) } else { permit.success(now) }
 }
 
+/// What hangs since before it opened was a reason to open, and is none to do so again.
+#[test]
+fn calls_that_hang_for_ever_do_not_keep_it_from_closing() {
+    let policy = BreakerPolicy {
+        slow_after: Some(Duration::from_secs(1)),
+        slow_rate: 0.5,
+        ramp: Duration::from_secs(10),
+        ..by_window(BreakerWindow::Count(100))
+    };
+    let breaker = Breaker::new(policy).unwrap();
+    let (mut now, second) = (Duration::ZERO, Duration::from_secs(1));
+    let hanging: Vec<_> = (0..20).map(|_| breaker.acquire(now).unwrap()).collect();
+    now += second * 3;
+    let refused = breaker.acquire(now).unwrap_err();
+    assert_eq!(breaker.state(), BreakerState::Open, "so many hang");
+    now += refused.retry_after.unwrap();
+    for _ in 0..3 {
+        call(&breaker, false, now);
+    }
+    for _ in 0..300 {
+        now += Duration::from_millis(100);
+        if let Ok(permit) = breaker.acquire(now) {
+            permit.success(now);
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed, "at {now:?}");
+    }
+    // They end at last, late; and others begin to hang, which is news.
+    hanging.into_iter().for_each(|permit| permit.success(now));
+    assert_eq!(breaker.stats(now).late_successes, 20);
+    let hanging: Vec<_> = (0..150).map(|_| breaker.acquire(now).unwrap()).collect();
+    now += second * 3;
+    assert_eq!(breaker.stats(now).overdue, 150);
+    breaker.acquire(now).unwrap_err();
+    assert_eq!(breaker.state(), BreakerState::Open);
+    drop(hanging);
+    assert_eq!(breaker.stats(now).overdue, 0);
+}
+
 #[test]
 fn after_very_many_successes_it_opens_after_exactly_half_a_window_of_failures() {
     let breaker = Breaker::new(by_window(BreakerWindow::Count(100))).unwrap();
