@@ -1612,3 +1612,18 @@ fn a_session_that_cannot_be_kept_leaves_the_key_its_own_place() {
         assert_eq!(permit.index(), place(&world, key));
     }
 }
+
+#[test]
+fn who_is_tried_out_by_as_many_as_may_is_named() {
+    let mut world = World::of(StrategyKind::Random, policy(), 1);
+    for _ in 0..5 {
+        world.pick().failure(FailureKind::Error, ms(1));
+    }
+    world.wait(secs(100));
+    let _trying: Vec<_> = (0..3).map(|_| world.pick()).collect();
+    let (picked, why) =
+        world.balancer.pick_explained(&Request::new(), world.now, &mut Dice::seeded(1));
+    assert!(picked.is_err());
+    let reasons: Vec<_> = why.filtered.iter().map(|filtered| filtered.hindrance).collect();
+    assert_eq!(reasons, [Hindrance::BreakerTrying]);
+}

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::balancer::Balancer;
 use super::dice::Dice;
 use super::meter::{
-    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, LATE, Meter, NO_SHARE, RESTING, UNHEALTHY,
-    UNWELL, breaker_bit,
+    AWAY, BREAKERS, DRAINING, EJECTED, INELIGIBLE, LATE, NO_SHARE, RESTING, UNHEALTHY, UNWELL,
+    breaker_bit,
 };
 use super::permit::{Held, Permit};
 use super::request::Request;
-use super::slot::Record;
+use super::slot::{Record, Slot};
 use super::status::NoNode;
 use super::strategy::Strategy;
 use super::table::Member;
@@ -47,6 +47,8 @@ pub enum Hindrance {
     Ejected,
     /// Its breaker for this request class is open.
     BreakerOpen,
+    /// Its breaker for this request class tries it out, with as many requests as it may.
+    BreakerTrying,
     /// It has as many requests in flight as it takes.
     Full,
     /// The request must not go there.
@@ -56,7 +58,8 @@ pub enum Hindrance {
 impl Hindrance {
     /// Whether it only says that a node does not do well.
     const fn is_ignored_in_panic(self) -> bool {
-        matches!(self, Self::Unhealthy | Self::Late | Self::Ejected | Self::BreakerOpen)
+        let unwell = matches!(self, Self::Unhealthy | Self::Late | Self::Ejected);
+        unwell || matches!(self, Self::BreakerOpen | Self::BreakerTrying)
     }
 }
 
@@ -226,9 +229,9 @@ impl Balancer {
         let mut reasons = BTreeMap::<(Hindrance, Option<String>), Filtered>::new();
         for number in writer.numbers() {
             let Some(Some(member)) = writer.members.get(number as usize) else { continue };
-            let Some(meter) = self.table.meter(number) else { continue };
+            let Some(slot) = self.table.slot(number) else { continue };
             let inside = member.places.iter().any(|place| place.pool == request.scope.pool);
-            let hindered = if inside { hindrance(meter, member, request, panicking) } else { None };
+            let hindered = if inside { hindrance(slot, member, request, panicking) } else { None };
             let Some(hindrance) = hindered else { continue };
             let ineligible = member.ineligible.filter(|_| hindrance == Hindrance::Ineligible);
             let key = (hindrance, ineligible.map(|reason| reason.to_string()));
@@ -248,14 +251,14 @@ impl Balancer {
 }
 
 fn hindrance(
-    meter: &Meter,
+    slot: Slot<'_>,
     member: &Member,
     request: &Request,
     panicking: bool,
 ) -> Option<Hindrance> {
     // A panic ignores how they do.
     let ignored = if panicking { UNWELL | BREAKERS } else { 0 };
-    let flags = meter.flags() & !ignored;
+    let flags = slot.meter.flags() & !ignored;
     let by_flag = [
         (DRAINING | NO_SHARE, Hindrance::Draining),
         (INELIGIBLE, Hindrance::Ineligible),
@@ -269,7 +272,10 @@ fn hindrance(
     if let Some((_, hindrance)) = by_flag.into_iter().find(|(flag, _)| flags & flag != 0) {
         return Some(hindrance);
     }
-    if meter.is_full() {
+    if !panicking && slot.breaker(request.scope.class).is_busy_trying() {
+        return Some(Hindrance::BreakerTrying);
+    }
+    if slot.meter.is_full() {
         return Some(Hindrance::Full);
     }
     let excepted = request.except.contains(&member.endpoint.id);

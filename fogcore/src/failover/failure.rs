@@ -48,7 +48,8 @@ pub enum FailureKind {
     OutOfMemory,
     /// The request is at fault (HTTP 4xx): every node would refuse it.
     Rejected,
-    /// The node is away, as was to be expected of it.
+    /// The node is away, as was to be expected of it. A balancer leaves it alone until it reports
+    /// its load, or somebody says that it is back.
     Absent(Absence),
 }
 

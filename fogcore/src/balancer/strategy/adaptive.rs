@@ -9,8 +9,8 @@ use crate::balancer::RequestKind;
 /// `+ 0.3·throughput − 0.2·latency`, a search `+ 0.4(1−cpu) + 0.3(1−memory)`.
 ///
 /// Every input is first brought to 0–1: latency is in seconds and at most 1, connections are at
-/// most 100 for a weight of 100, throughput is the free share of the bandwidth. What is not known
-/// counts as half.
+/// most 100 for a weight of 100, throughput is the free share of the bandwidth. What a node does not
+/// tell counts as half; one that has not answered yet counts as quick.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveIntelligent {
     /// How many are drawn, at least 1. Default 2.

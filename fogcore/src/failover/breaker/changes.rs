@@ -68,6 +68,11 @@ impl Breaker {
         Err(self.refusal(now))
     }
 
+    /// Whether it is half open and as many calls try it out as may.
+    pub(crate) fn is_busy_trying(&self) -> bool {
+        kind(self.state.load(Ordering::Acquire)) == HALF_OPEN && self.lock().is_full(&self.policy)
+    }
+
     pub(super) fn end_probe(&self, ticket: Ticket, failed: bool, now: u64) {
         let mut recovery = self.lock();
         if self.state.load(Ordering::Acquire) != ticket.word {

@@ -77,12 +77,17 @@ impl Recovery {
 
     /// Lets one more call through, if not too many are.
     pub(super) const fn begin_probe(&mut self, now: Duration, policy: &BreakerPolicy) -> bool {
-        let free = self.probes_in_flight < policy.half_open_permits;
+        let free = !self.is_full(policy);
         if free {
             self.probes_in_flight += 1;
             self.overdue_at = now.saturating_add(self.patience);
         }
         free
+    }
+
+    /// Whether as many probes are in flight as may be.
+    pub(super) const fn is_full(&self, policy: &BreakerPolicy) -> bool {
+        self.probes_in_flight >= policy.half_open_permits
     }
 
     /// Whether the calls that fill all its places have hung for too long.
