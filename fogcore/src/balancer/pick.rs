@@ -108,7 +108,6 @@ impl Balancer {
             draw.because("session_affinity");
             return Some(taken);
         }
-        draw.land();
         let near = self.near(request, wide, draw);
         let tried = Tried::new(self, request);
         for attempt in 0..TRIES {
@@ -178,7 +177,9 @@ impl Balancer {
             Affinity::Key(key) => {
                 self.table.need_ring(request.scope.pool);
                 let view = view();
-                let candidate = view.keyed_within(*key, f64::INFINITY, draw)?;
+                let candidate = view.keyed_within(*key, f64::INFINITY, draw);
+                draw.land();
+                let candidate = candidate?;
                 if Tried::new(self, request).has(candidate.number) {
                     return None;
                 }
