@@ -240,6 +240,11 @@ impl Asset {
     pub const TON: Self = Self { code: Cow::Borrowed("TON"), scale: 9 };
     /// US dollars: 2 decimals.
     pub const USD: Self = Self { code: Cow::Borrowed("USD"), scale: 2 };
+    /// Compute units: 6 decimals, so that a unit of one core for an hour can be told to 4 ms. What
+    /// a unit is, a fog's price list says.
+    pub const COMPUTE: Self = Self { code: Cow::Borrowed("COMPUTE"), scale: 6 };
+    /// The assets that every fog knows. 2^127 base units of each can be held and moved.
+    pub const TABLE: [Self; 4] = [Self::FOG, Self::TON, Self::USD, Self::COMPUTE];
     /// The most decimals an asset may have.
     pub const MAX_SCALE: u8 = 30;
 
@@ -256,6 +261,12 @@ impl Asset {
             return Err(AmountError::BadScale(scale));
         }
         Ok(Self { code: Cow::Owned(code.to_owned()), scale })
+    }
+
+    /// The asset of [`TABLE`](Self::TABLE) with this code, in capitals.
+    #[must_use]
+    pub fn known(code: &str) -> Option<Self> {
+        Self::TABLE.into_iter().find(|asset| asset.code() == code)
     }
 
     /// The code, such as `FOG`.
@@ -424,6 +435,18 @@ mod tests {
         assert!(Asset::new("A B", 2).is_err());
         assert!(Asset::new("GPU", 31).is_err());
         assert!(serde_json::from_str::<Asset>(r#"{"code":"GPU","scale":31}"#).is_err());
+    }
+
+    #[test]
+    fn the_table_of_assets_is_one_that_could_be_made() {
+        let scales = Asset::TABLE.map(|asset| (asset.code().to_owned(), asset.scale()));
+        let named = [("FOG", 18), ("TON", 9), ("USD", 2), ("COMPUTE", 6)];
+        assert_eq!(scales, named.map(|(code, scale)| (code.to_owned(), scale)));
+        for asset in Asset::TABLE {
+            assert_eq!(Asset::new(asset.code(), asset.scale()).unwrap(), asset);
+            assert_eq!(Asset::known(asset.code()), Some(asset));
+        }
+        assert_eq!(Asset::known("fog"), None);
     }
 
     #[test]

@@ -31,13 +31,7 @@ impl Ledger {
     pub async fn open_account(&self, account: Account) -> Result<Account> {
         // Most openings are repeated (a node registers anew), and a look is cheaper than a write.
         let existing = self.account(&account.id).await?;
-        if let Some(existing) = existing.filter(|existing| {
-            let terms = |a: &Account| {
-                let limits = (a.debits_must_not_exceed_credits, a.credits_must_not_exceed_debits);
-                (a.asset.clone(), limits)
-            };
-            terms(existing) == terms(&account)
-        }) {
+        if let Some(existing) = existing.filter(|there| there.differs_from(&account).is_none()) {
             return Ok(existing);
         }
         let now = self.shared.clock.now();

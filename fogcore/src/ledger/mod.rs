@@ -7,13 +7,18 @@
 //! ([`TrialBalance`]). A transfer's id is made by the client: sent again, it changes nothing and
 //! gives the same answer; with another content, it is a conflict.
 //!
+//! A batch of transfers is answered one by one ([`Book::apply_batch`], [`ResultCode`]). Some may
+//! be *linked* into a chain that happens as a whole or not at all; *balancing* transfers move what
+//! is there rather than what is asked; a hold may have a *timeout*, and may *close* an account.
+//! An id that failed stays failed: a client that gave up cannot be surprised by a late success.
+//!
 //! The rules are in the [`Book`], which does no I/O; stores load what a batch touches into one,
 //! apply the batch, and write back what changed.
 //!
 //! ```
 //! use fogcore::amount::{Amount, Asset};
 //! use fogcore::id::{AccountId, TransferId};
-//! use fogcore::ledger::{Account, Book, Purpose, Transfer};
+//! use fogcore::ledger::{Account, Book, Purpose, ResultCode, Transfer};
 //! use fogcore::time::Timestamp;
 //!
 //! let (now, units) = (Timestamp::UNIX_EPOCH, Amount::from_base_units);
@@ -23,21 +28,38 @@
 //! book.open(Account::new(alice.clone(), Asset::FOG).limited_to_credits(), now)?;
 //! book.open(Account::new(bob.clone(), Asset::FOG), now)?;
 //!
-//! let id = |purpose| TransferId::derive(b"example", purpose);
-//! book.apply(&Transfer::direct(id("mint"), &mint, &alice, units(100), Purpose::Mint), now)?;
-//! book.apply(&Transfer::hold(id("hold"), &alice, &bob, units(80), Purpose::TaskHold), now)?;
-//! assert!(book
-//!     .apply(&Transfer::direct(id("more"), &alice, &bob, units(30), Purpose::Transfer), now)
-//!     .is_err());
-//! book.apply(&Transfer::post(id("post"), id("hold"), units(60), Purpose::TaskSettle), now)?;
-//!
-//! assert_eq!(book.account(&alice).unwrap().available(), units(40));
+//! let id = |name| TransferId::derive(b"example", name);
+//! let pay = |name, amount| {
+//!     Transfer::direct(id(name), &alice, &bob, units(amount), Purpose::Transfer)
+//! };
+//! let batch = [
+//!     Transfer::direct(id("mint"), &mint, &alice, units(100), Purpose::Mint),
+//!     Transfer::hold(id("hold"), &alice, &bob, units(80), Purpose::Transfer).expiring_after(60),
+//!     pay("too much", 30),
+//!     pay("one half", 10).linked(),
+//!     pay("other half", 11),
+//!     Transfer::post(id("post"), id("hold"), units(60), Purpose::Transfer),
+//!     pay("whatever is left", 1_000).balancing_debit(),
+//! ];
+//! let answers = book.apply_batch(&batch, now)?;
+//! let codes: Vec<_> = answers.iter().map(|answer| ResultCode::of(answer).name()).collect();
+//! assert_eq!(codes[..3], ["created", "created", "exceeds_credits"]);
+//! assert_eq!(codes[3..5], ["linked_event_failed", "exceeds_credits"]);
+//! assert_eq!(codes[5..], ["created", "created"]);
+//! assert_eq!(answers[6].as_ref().unwrap().posted.transfer.amount(), Some(units(40)));
+//! assert!(book.account(&alice).unwrap().available().is_zero());
 //! assert!(book.trial_balance()?.is_balanced());
+//!
+//! // Sent again, it changes nothing.
+//! let again = book.apply_batch(&batch, now)?;
+//! assert_eq!(ResultCode::of(&again[0]), ResultCode::Exists);
+//! assert_eq!(ResultCode::of(&again[2]), ResultCode::IdAlreadyFailed);
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
 mod account;
 mod book;
+mod code;
 mod error;
 mod transfer;
 mod trial_balance;
@@ -45,10 +67,11 @@ mod trial_balance;
 use async_trait::async_trait;
 
 pub use self::{
-    account::Account,
-    book::{Book, BookChanges},
-    error::LedgerError,
-    transfer::{HoldState, Posted, Purpose, Transfer, TransferKind},
+    account::{Account, AccountBalance},
+    book::{Book, BookChanges, FailedTransfer},
+    code::ResultCode,
+    error::{Counter, Field, LedgerError, Side},
+    transfer::{Applied, HoldState, Posted, Purpose, Transfer, TransferFlags, TransferKind},
     trial_balance::{AssetBalance, TrialBalance},
 };
 

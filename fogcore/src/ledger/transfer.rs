@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::{Field, LedgerError, ResultCode};
 use crate::amount::Amount;
 use crate::id::{AccountId, TransferId};
 use crate::time::Timestamp;
@@ -17,7 +18,7 @@ pub enum TransferKind {
         debit: AccountId,
         /// Who gets.
         credit: AccountId,
-        /// How much, above zero.
+        /// How much, above zero; the most, if the transfer balances.
         amount: Amount,
     },
     /// Reserves the amount, to be posted or voided later.
@@ -26,21 +27,120 @@ pub enum TransferKind {
         debit: AccountId,
         /// Who would get.
         credit: AccountId,
-        /// How much at most, above zero.
+        /// How much at most, above zero; may be zero if it closes an account.
         amount: Amount,
     },
     /// Ends a hold: moves the amount, and frees the rest.
     Post {
         /// The hold.
         hold: TransferId,
-        /// How much, from zero to the whole of the hold.
+        /// How much, from zero to the whole of the hold; [`Amount::MAX`] is the whole, too.
         amount: Amount,
     },
-    /// Ends a hold: frees all of it.
+    /// Ends a hold: frees all of it, and opens again what it closed.
     Void {
         /// The hold.
         hold: TransferId,
     },
+    /// Ends a hold whose time is over, as a void would. Made by the ledger itself
+    /// ([`Book::expire`](super::Book::expire)).
+    Expire {
+        /// The hold.
+        hold: TransferId,
+    },
+}
+
+impl TransferKind {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Direct { .. } => "direct",
+            Self::Hold { .. } => "hold",
+            Self::Post { .. } => "post",
+            Self::Void { .. } => "void",
+            Self::Expire { .. } => "expire",
+        }
+    }
+}
+
+/// What a transfer may do beside moving its amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransferFlags {
+    /// It and the next one of the batch are made both or not at all. The last of a chain does not
+    /// have it.
+    pub linked: bool,
+    /// Move at most what the account to debit has: posted credits less all debits. Moves nothing,
+    /// and succeeds, if that is nothing. Of direct transfers and holds.
+    pub balancing_debit: bool,
+    /// Move at most what the account to credit owes: posted debits less all credits. As above.
+    pub balancing_credit: bool,
+    /// Close the account to debit, until this is voided or its time is over. Of holds.
+    pub closing_debit: bool,
+    /// Close the account to credit, until this is voided or its time is over. Of holds.
+    pub closing_credit: bool,
+}
+
+impl TransferFlags {
+    /// None of them.
+    pub const NONE: Self = Self {
+        linked: false,
+        balancing_debit: false,
+        balancing_credit: false,
+        closing_debit: false,
+        closing_credit: false,
+    };
+
+    /// The flags and their bits, which are TigerBeetle's.
+    const BITS: [u16; 5] = [1, 1 << 4, 1 << 5, 1 << 6, 1 << 7];
+
+    /// As one number, for stores. Its bits are TigerBeetle's.
+    #[must_use]
+    pub fn bits(self) -> u16 {
+        let set = self.as_list().into_iter().zip(Self::BITS);
+        set.filter(|(set, _)| *set).map(|(_, bit)| bit).sum()
+    }
+
+    /// The flags of a number that [`bits`](Self::bits) gave; none if it has other bits.
+    #[must_use]
+    pub fn from_bits(bits: u16) -> Option<Self> {
+        let has = |place: usize| bits & Self::BITS[place] != 0;
+        let flags = Self {
+            linked: has(0),
+            balancing_debit: has(1),
+            balancing_credit: has(2),
+            closing_debit: has(3),
+            closing_credit: has(4),
+        };
+        (flags.bits() == bits).then_some(flags)
+    }
+
+    /// Whether it moves what is there rather than what is asked.
+    #[must_use]
+    pub const fn is_balancing(self) -> bool {
+        self.balancing_debit || self.balancing_credit
+    }
+
+    /// Whether it closes an account.
+    #[must_use]
+    pub const fn is_closing(self) -> bool {
+        self.closing_debit || self.closing_credit
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    const fn as_list(self) -> [bool; 5] {
+        [
+            self.linked,
+            self.balancing_debit,
+            self.balancing_credit,
+            self.closing_debit,
+            self.closing_credit,
+        ]
+    }
 }
 
 /// What a transfer is for.
@@ -92,12 +192,40 @@ pub struct Transfer {
     pub kind: TransferKind,
     /// What it is for.
     pub purpose: Purpose,
-    /// What it is about, in the client's world: a task, an invoice.
+    /// What it does besides.
+    #[serde(default, skip_serializing_if = "TransferFlags::is_none")]
+    pub flags: TransferFlags,
+    /// Of a hold: after how many seconds its time is over, counted from when it was made; zero if
+    /// never. From that moment on it can be neither posted nor voided, and the ledger frees it as
+    /// soon as it gets to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub timeout_seconds: u32,
+    /// What it is about, in the client's world: a task, an invoice. This is user data of 128 bits;
+    /// the ledger only keeps it and finds by it.
     #[serde(default)]
     pub reference: Option<Uuid>,
+    /// More of that, in 64 bits: a time, a number of the client's. Zero if there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub user_data_64: u64,
+    /// More of that, in 32 bits: a kind, a region. Zero if there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub user_data_32: u32,
+}
+
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Transfer {
+    /// A transfer of this kind, with nothing special.
+    #[must_use]
+    pub fn new(id: TransferId, kind: TransferKind, purpose: Purpose) -> Self {
+        let flags = TransferFlags::NONE;
+        let (timeout_seconds, user_data_64, user_data_32) = (0, 0, 0);
+        let reference = None;
+        Self { id, kind, purpose, flags, timeout_seconds, reference, user_data_64, user_data_32 }
+    }
+
     /// Moves `amount` from `debit` to `credit`.
     #[must_use]
     pub fn direct(
@@ -108,8 +236,7 @@ impl Transfer {
         purpose: Purpose,
     ) -> Self {
         let (debit, credit) = (debit.clone(), credit.clone());
-        let kind = TransferKind::Direct { debit, credit, amount };
-        Self { id, kind, purpose, reference: None }
+        Self::new(id, TransferKind::Direct { debit, credit, amount }, purpose)
     }
 
     /// Reserves `amount` of `debit` for `credit`.
@@ -122,20 +249,19 @@ impl Transfer {
         purpose: Purpose,
     ) -> Self {
         let (debit, credit) = (debit.clone(), credit.clone());
-        let kind = TransferKind::Hold { debit, credit, amount };
-        Self { id, kind, purpose, reference: None }
+        Self::new(id, TransferKind::Hold { debit, credit, amount }, purpose)
     }
 
     /// Posts `amount` of `hold` and frees the rest.
     #[must_use]
     pub fn post(id: TransferId, hold: TransferId, amount: Amount, purpose: Purpose) -> Self {
-        Self { id, kind: TransferKind::Post { hold, amount }, purpose, reference: None }
+        Self::new(id, TransferKind::Post { hold, amount }, purpose)
     }
 
     /// Frees all of `hold`.
     #[must_use]
     pub fn void(id: TransferId, hold: TransferId, purpose: Purpose) -> Self {
-        Self { id, kind: TransferKind::Void { hold }, purpose, reference: None }
+        Self::new(id, TransferKind::Void { hold }, purpose)
     }
 
     /// The same transfer with what it is about.
@@ -144,35 +270,153 @@ impl Transfer {
         Self { reference: Some(reference), ..self }
     }
 
-    /// The accounts that it names; those of a post or a void stand in its hold.
+    /// The same transfer, made with the next one of the batch or not at all.
+    #[must_use]
+    pub fn linked(mut self) -> Self {
+        self.flags.linked = true;
+        self
+    }
+
+    /// The same transfer, moving no more than the account to debit has.
+    #[must_use]
+    pub fn balancing_debit(mut self) -> Self {
+        self.flags.balancing_debit = true;
+        self
+    }
+
+    /// The same transfer, moving no more than the account to credit owes.
+    #[must_use]
+    pub fn balancing_credit(mut self) -> Self {
+        self.flags.balancing_credit = true;
+        self
+    }
+
+    /// The same hold, closing the account to debit.
+    #[must_use]
+    pub fn closing_debit(mut self) -> Self {
+        self.flags.closing_debit = true;
+        self
+    }
+
+    /// The same hold, closing the account to credit.
+    #[must_use]
+    pub fn closing_credit(mut self) -> Self {
+        self.flags.closing_credit = true;
+        self
+    }
+
+    /// The same hold, whose time is over after so many seconds (up to 136 years); zero for never.
+    #[must_use]
+    pub fn expiring_after(self, seconds: u32) -> Self {
+        Self { timeout_seconds: seconds, ..self }
+    }
+
+    /// The accounts that it names; those of what ends a hold stand in that.
     #[must_use]
     pub fn accounts(&self) -> Option<[&AccountId; 2]> {
         match &self.kind {
             TransferKind::Direct { debit, credit, .. }
             | TransferKind::Hold { debit, credit, .. } => Some([debit, credit]),
-            TransferKind::Post { .. } | TransferKind::Void { .. } => None,
+            TransferKind::Post { .. } | TransferKind::Void { .. } | TransferKind::Expire { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The amount that it names; that of a void stands in its hold.
+    #[must_use]
+    pub const fn amount(&self) -> Option<Amount> {
+        match self.kind {
+            TransferKind::Direct { amount, .. }
+            | TransferKind::Hold { amount, .. }
+            | TransferKind::Post { amount, .. } => Some(amount),
+            TransferKind::Void { .. } | TransferKind::Expire { .. } => None,
         }
     }
 
     /// The hold that it ends, if it ends one.
     #[must_use]
-    pub fn ends_hold(&self) -> Option<TransferId> {
+    pub const fn ends_hold(&self) -> Option<TransferId> {
         match self.kind {
-            TransferKind::Post { hold, .. } | TransferKind::Void { hold } => Some(hold),
+            TransferKind::Post { hold, .. }
+            | TransferKind::Void { hold }
+            | TransferKind::Expire { hold } => Some(hold),
             TransferKind::Direct { .. } | TransferKind::Hold { .. } => None,
         }
     }
 
-    /// The first field in which two transfers with one id differ.
-    pub(super) fn differs_from(&self, other: &Self) -> Option<&'static str> {
-        if self.kind != other.kind {
-            Some(if self.accounts() == other.accounts() { "amount or kind" } else { "accounts" })
-        } else if self.purpose != other.purpose {
-            Some("purpose")
-        } else if self.reference != other.reference {
-            Some("reference")
+    /// The id of the transfer with which the ledger ends `hold` when its time is over: one of the
+    /// fog's own ([`TransferId::is_own`]), so that no client can take it first.
+    #[must_use]
+    pub fn expiry_id(hold: TransferId) -> TransferId {
+        TransferId::own(hold.uuid(), "expiry")
+    }
+
+    /// When its time would be over if it were made at `at`.
+    ///
+    /// # Errors
+    /// [`LedgerError::OverflowsTimeout`] after the year 9999.
+    pub(super) fn end_of_time(&self, at: Timestamp) -> Result<Option<Timestamp>, LedgerError> {
+        if self.timeout_seconds == 0 {
+            return Ok(None);
+        }
+        let micros = i64::from(self.timeout_seconds) * 1_000_000;
+        let end = at.as_micros().checked_add(micros).map(Timestamp::from_micros);
+        match end {
+            Some(Ok(end)) => Ok(Some(end)),
+            Some(Err(_)) | None => Err(LedgerError::OverflowsTimeout(self.id)),
+        }
+    }
+
+    /// The same transfer with the amount that it moves in fact.
+    pub(super) fn moving(&self, moved: Amount) -> Self {
+        let mut transfer = self.clone();
+        match &mut transfer.kind {
+            TransferKind::Direct { amount, .. }
+            | TransferKind::Hold { amount, .. }
+            | TransferKind::Post { amount, .. } => *amount = moved,
+            TransferKind::Void { .. } | TransferKind::Expire { .. } => {}
+        }
+        transfer
+    }
+
+    /// The first field in which this differs from the transfer that is there under its id. `held`
+    /// is the amount of the hold that it ends, if that is there.
+    pub(super) fn differs_from(&self, there: &Self, held: Option<Amount>) -> Option<Field> {
+        let side = |at: usize| self.accounts().map(|a| a[at]) != there.accounts().map(|a| a[at]);
+        if self.kind.name() != there.kind.name() || self.flags != there.flags {
+            Some(Field::Flags)
+        } else if self.ends_hold() != there.ends_hold() {
+            Some(Field::Hold)
+        } else if self.timeout_seconds != there.timeout_seconds {
+            Some(Field::Timeout)
+        } else if side(0) {
+            Some(Field::Debit)
+        } else if side(1) {
+            Some(Field::Credit)
+        } else if !self.would_move(there.amount(), held) {
+            Some(Field::Amount)
+        } else if self.reference != there.reference {
+            Some(Field::Reference)
+        } else if self.user_data_64 != there.user_data_64 {
+            Some(Field::UserData64)
+        } else if self.user_data_32 != there.user_data_32 {
+            Some(Field::UserData32)
+        } else if self.purpose != there.purpose {
+            Some(Field::Purpose)
         } else {
             None
+        }
+    }
+
+    /// Whether `moved` may have come of what is asked: of a balancing transfer anything up to it.
+    fn would_move(&self, moved: Option<Amount>, held: Option<Amount>) -> bool {
+        if self.flags.is_balancing() {
+            moved <= self.amount()
+        } else if matches!(self.kind, TransferKind::Post { amount: Amount::MAX, .. }) {
+            moved == held
+        } else {
+            moved == self.amount()
         }
     }
 }
@@ -187,6 +431,8 @@ pub enum HoldState {
     Posted,
     /// Freed.
     Voided,
+    /// Freed, because its time was over.
+    Expired,
 }
 
 impl HoldState {
@@ -197,6 +443,7 @@ impl HoldState {
             Self::Pending => "pending",
             Self::Posted => "posted",
             Self::Voided => "voided",
+            Self::Expired => "expired",
         }
     }
 }
@@ -204,10 +451,38 @@ impl HoldState {
 /// A transfer in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
-    /// The transfer as it was asked for.
+    /// The transfer as it was asked for, except for its amount: that is what was moved or
+    /// reserved, which may be less than was asked of a balancing transfer, and is the hold's of a
+    /// post of [`Amount::MAX`].
     pub transfer: Transfer,
-    /// When it was applied.
+    /// When it was applied: the time handed in, but never before its accounts were opened or the
+    /// hold that it ends was made.
     pub at: Timestamp,
     /// What became of it, if it is a hold.
     pub hold: Option<HoldState>,
+}
+
+impl Posted {
+    /// When its time is over or was; none if it is not a hold with a timeout.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.transfer.end_of_time(self.at).ok().flatten()
+    }
+}
+
+/// The answer to one transfer of a batch that is in the ledger now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The transfer.
+    pub posted: Posted,
+    /// Whether it was made now; if not, it was there already, as it was asked for.
+    pub new: bool,
+}
+
+impl Applied {
+    /// The answer as one stable word: `created` or `exists`.
+    #[must_use]
+    pub const fn code(&self) -> ResultCode {
+        if self.new { ResultCode::Created } else { ResultCode::Exists }
+    }
 }

@@ -39,24 +39,14 @@ pub fn reward_id(task: TaskId) -> TransferId {
     derive(task, "reward")
 }
 
-/// The 48 bits of the task's id that tell its time, then 74 bits of a digest. Ids made one after
-/// another stay neighbours in a store's index: scattered ones cost a page of it each. The version
-/// of these UUIDs is none that RFC 9562 gives out, which keeps them apart from clients' ids.
 fn derive(task: TaskId, purpose: &str) -> TransferId {
-    let digest = TransferId::derive(task.uuid().as_bytes(), purpose);
-    let mut bytes = digest.uuid().into_bytes();
-    bytes[..6].copy_from_slice(&task.uuid().as_bytes()[..6]);
-    bytes[6] = bytes[6] & 0x0f | OWN_VERSION << 4;
-    TransferId::from_uuid(uuid::Uuid::from_bytes(bytes))
+    TransferId::own(task.uuid(), purpose)
 }
 
-/// The UUID version of derived ids.
-const OWN_VERSION: u8 = 15;
-
-/// Whether this is the id of a transfer that only a task's own change may make or end.
+/// Whether this is the id of a transfer that only the fog itself may make or end.
 #[must_use]
 pub fn is_own(transfer: TransferId) -> bool {
-    transfer.uuid().as_bytes()[6] >> 4 == OWN_VERSION
+    transfer.is_own()
 }
 
 /// What the owner of `node` is owed for work on a task that took `usage`: the node's rates, but

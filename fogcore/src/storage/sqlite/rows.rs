@@ -82,8 +82,6 @@ pub(super) fn integer(value: impl TryInto<i64>) -> i64 {
 pub(super) fn account(row: &SqliteRow) -> Result<Account> {
     let asset = Asset::new(get(row, "asset")?, count(row, "scale")?);
     Ok(Account {
-        id: parsed(row, "id")?,
-        asset: asset.map_err(|_| damaged("asset"))?,
         debits_must_not_exceed_credits: get(row, "debits_limited")?,
         credits_must_not_exceed_debits: get(row, "credits_limited")?,
         debits_pending: amount(row, "debits_pending")?,
@@ -91,6 +89,7 @@ pub(super) fn account(row: &SqliteRow) -> Result<Account> {
         credits_pending: amount(row, "credits_pending")?,
         credits_posted: amount(row, "credits_posted")?,
         opened_at: time(row, "opened_at")?,
+        ..Account::new(parsed(row, "id")?, asset.map_err(|_| damaged("asset"))?)
     })
 }
 
@@ -128,7 +127,8 @@ pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
     };
     let purpose = named(row, "purpose")?.ok_or_else(|| damaged("purpose"))?;
     let reference = id_option(row, "reference")?;
-    let transfer = Transfer { id: TransferId::from_uuid(id(row, "id")?), kind, purpose, reference };
+    let transfer = Transfer::new(TransferId::from_uuid(id(row, "id")?), kind, purpose);
+    let transfer = Transfer { reference, ..transfer };
     let hold: Option<HoldState> = named(row, "hold_state")?;
     Ok(Posted { transfer, at: time(row, "at")?, hold })
 }

@@ -11,7 +11,7 @@ use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId, TransferId};
-use crate::ledger::{Account, BookChanges, HoldState, Posted, TransferKind};
+use crate::ledger::{Account, BookChanges, HoldState, Posted, TransferFlags, TransferKind};
 use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
@@ -121,6 +121,11 @@ const ACCOUNTS: Rows = Rows {
 };
 
 fn bind_account(row: &mut Values, account: &Account) -> Result<()> {
+    let plain = Account::new(account.id.clone(), account.asset.clone());
+    let user_data = |a: &Account| (a.reference, a.user_data_64, a.user_data_32);
+    if account.closed || account.history || user_data(account) != user_data(&plain) {
+        return Err(no_place("closed accounts, history and user data"));
+    }
     row.push(account.id.as_str())
         .push(account.asset.code())
         .push(i64::from(account.asset.scale()))
@@ -143,11 +148,16 @@ const TRANSFERS: Rows = Rows {
 
 fn bind_transfer(row: &mut Values, posted: &Posted) -> Result<()> {
     let transfer = &posted.transfer;
+    let is_plain = transfer.flags == TransferFlags::NONE && transfer.timeout_seconds == 0;
+    if !is_plain || (transfer.user_data_64, transfer.user_data_32) != (0, 0) {
+        return Err(no_place("flags, timeouts and user data"));
+    }
     let (kind, amount) = match &transfer.kind {
         TransferKind::Direct { amount, .. } => ("direct", Some(*amount)),
         TransferKind::Hold { amount, .. } => ("hold", Some(*amount)),
         TransferKind::Post { amount, .. } => ("post", Some(*amount)),
         TransferKind::Void { .. } => ("void", None),
+        TransferKind::Expire { .. } => return Err(no_place("timeouts")),
     };
     let [debit, credit] = transfer.accounts().map_or([None; 2], |sides| sides.map(Some));
     row.push(id_bytes(transfer.id.uuid()))
@@ -161,6 +171,11 @@ fn bind_transfer(row: &mut Values, posted: &Posted) -> Result<()> {
         .push(transfer.reference.map(id_bytes))
         .push(posted.at.as_micros());
     Ok(())
+}
+
+/// What the tables have no columns for is refused: what is acknowledged must be there.
+fn no_place(what: &str) -> Error {
+    Error::invalid("flags", format!("this version of the SQLite store cannot keep {what}"))
 }
 
 const HOLDS: Rows = Rows {
