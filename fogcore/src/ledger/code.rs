@@ -60,6 +60,8 @@ codes! {
     LinkedEventChainOpen = "linked_event_chain_open",
     /// The batch has more than 8,190 items. None was looked at.
     TooMuchData = "too_much_data",
+    /// A type of transfer that only the ledger makes ([`TransferKind::Expire`](super::TransferKind::Expire)).
+    ReservedFlag = "reserved_flag",
     /// The id is the UUID of zeros.
     IdMustNotBeZero = "id_must_not_be_zero",
     /// The id is the UUID of ones.
@@ -195,6 +197,7 @@ impl ResultCode {
             | Self::CreditAccountAlreadyClosed => ErrorKind::Conflict,
             Self::LinkedEventChainOpen
             | Self::TooMuchData
+            | Self::ReservedFlag
             | Self::IdMustNotBeZero
             | Self::IdMustNotBeIntMax
             | Self::FlagsAreMutuallyExclusive

@@ -138,6 +138,9 @@ pub enum LedgerError {
         /// Why it failed.
         code: ResultCode,
     },
+    /// Of a type that only the ledger makes.
+    #[error("transfer {0} would end a hold whose time is over, which only the ledger does")]
+    OnlyTheLedger(TransferId),
     /// Both limits on one account.
     #[error("account \"{0}\" cannot be limited to its credits and to its debits")]
     LimitsExclusive(AccountId),
@@ -292,6 +295,7 @@ impl LedgerError {
                 Field::Purpose => C::ExistsWithDifferentCode,
             },
             Self::IdAlreadyFailed { .. } => C::IdAlreadyFailed,
+            Self::OnlyTheLedger(_) => C::ReservedFlag,
             Self::LimitsExclusive(_) | Self::FlagsExclusive(_) => C::FlagsAreMutuallyExclusive,
             Self::TimeoutReserved(_) => C::TimeoutReservedForPendingTransfer,
             Self::ClosingMustBeHold(_) => C::ClosingTransferMustBePending,

@@ -1,7 +1,7 @@
 //! What clients send: chains that happen as a whole or not at all, and ids that stay failed.
 
 use super::Book;
-use crate::ledger::{Applied, LedgerError, MAX_BATCH, Transfer};
+use crate::ledger::{Applied, LedgerError, MAX_BATCH, Transfer, TransferKind};
 use crate::time::Timestamp;
 
 impl Book {
@@ -37,7 +37,7 @@ impl Book {
         while let Some(first) = rest.first() {
             let linked = rest.iter().take_while(|transfer| transfer.flags.linked).count();
             if linked == 0 {
-                let placed = self.place(first, now);
+                let placed = self.place_of_client(first, now);
                 if let Err(error) = &placed {
                     self.remember(first.id, error, now);
                 }
@@ -65,7 +65,7 @@ impl Book {
         // An open chain is tried, too: what is wrong with it besides is worth an answer.
         let tried = if is_open { &chain[..last] } else { chain };
         let refused = tried.iter().enumerate().find_map(|(place, one)| {
-            let error = match self.place(one, now) {
+            let error = match self.place_of_client(one, now) {
                 Ok(new) if new || was_there => return None,
                 Ok(_) => LedgerError::Exists(one.id),
                 Err(error) => error,
@@ -90,7 +90,21 @@ impl Book {
         }));
     }
 
+    fn place_of_client(
+        &mut self,
+        transfer: &Transfer,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        if matches!(transfer.kind, TransferKind::Expire { .. }) {
+            return Err(LedgerError::OnlyTheLedger(transfer.id));
+        }
+        self.place(transfer, now)
+    }
+
     fn answer(&self, transfer: &Transfer, new: bool) -> Applied {
         Applied { posted: self.transfers[&transfer.id].clone(), new }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -273,3 +273,6 @@ fn admit(debit: &Account, credit: &Account, amount: Amount) -> Result<(), Ledger
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
