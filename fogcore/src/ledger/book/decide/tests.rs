@@ -1,4 +1,5 @@
 //! Every reason for which a transfer or an account is refused, one by one.
+#![expect(clippy::needless_pass_by_value, reason = "transfers are made where they are sent")]
 
 use uuid::Uuid;
 
