@@ -61,6 +61,8 @@ mod account;
 mod book;
 mod code;
 mod error;
+mod flags;
+mod posted;
 mod transfer;
 mod trial_balance;
 
@@ -71,7 +73,9 @@ pub use self::{
     book::{Book, BookChanges, FailedTransfer},
     code::ResultCode,
     error::{Counter, Field, LedgerError, Side},
-    transfer::{Applied, HoldState, Posted, Purpose, Transfer, TransferFlags, TransferKind},
+    flags::TransferFlags,
+    posted::{Applied, HoldState, Posted},
+    transfer::{Purpose, Transfer, TransferKind},
     trial_balance::{AssetBalance, TrialBalance},
 };
 

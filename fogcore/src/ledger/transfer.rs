@@ -1,9 +1,9 @@
-//! A transfer: what is asked of the ledger, and what the ledger keeps of it.
+//! A transfer: what is asked of the ledger.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Field, LedgerError, ResultCode};
+use super::{Field, LedgerError, TransferFlags};
 use crate::amount::Amount;
 use crate::id::{AccountId, TransferId};
 use crate::time::Timestamp;
@@ -61,85 +61,6 @@ impl TransferKind {
             Self::Void { .. } => "void",
             Self::Expire { .. } => "expire",
         }
-    }
-}
-
-/// What a transfer may do beside moving its amount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
-pub struct TransferFlags {
-    /// It and the next one of the batch are made both or not at all. The last of a chain does not
-    /// have it.
-    pub linked: bool,
-    /// Move at most what the account to debit has: posted credits less all debits. Moves nothing,
-    /// and succeeds, if that is nothing. Of direct transfers and holds.
-    pub balancing_debit: bool,
-    /// Move at most what the account to credit owes: posted debits less all credits. As above.
-    pub balancing_credit: bool,
-    /// Close the account to debit, until this is voided or its time is over. Of holds.
-    pub closing_debit: bool,
-    /// Close the account to credit, until this is voided or its time is over. Of holds.
-    pub closing_credit: bool,
-}
-
-impl TransferFlags {
-    /// None of them.
-    pub const NONE: Self = Self {
-        linked: false,
-        balancing_debit: false,
-        balancing_credit: false,
-        closing_debit: false,
-        closing_credit: false,
-    };
-
-    /// The flags and their bits, which are TigerBeetle's.
-    const BITS: [u16; 5] = [1, 1 << 4, 1 << 5, 1 << 6, 1 << 7];
-
-    /// As one number, for stores. Its bits are TigerBeetle's.
-    #[must_use]
-    pub fn bits(self) -> u16 {
-        let set = self.as_list().into_iter().zip(Self::BITS);
-        set.filter(|(set, _)| *set).map(|(_, bit)| bit).sum()
-    }
-
-    /// The flags of a number that [`bits`](Self::bits) gave; none if it has other bits.
-    #[must_use]
-    pub fn from_bits(bits: u16) -> Option<Self> {
-        let has = |place: usize| bits & Self::BITS[place] != 0;
-        let flags = Self {
-            linked: has(0),
-            balancing_debit: has(1),
-            balancing_credit: has(2),
-            closing_debit: has(3),
-            closing_credit: has(4),
-        };
-        (flags.bits() == bits).then_some(flags)
-    }
-
-    /// Whether it moves what is there rather than what is asked.
-    #[must_use]
-    pub const fn is_balancing(self) -> bool {
-        self.balancing_debit || self.balancing_credit
-    }
-
-    /// Whether it closes an account.
-    #[must_use]
-    pub const fn is_closing(self) -> bool {
-        self.closing_debit || self.closing_credit
-    }
-
-    fn is_none(&self) -> bool {
-        *self == Self::NONE
-    }
-
-    const fn as_list(self) -> [bool; 5] {
-        [
-            self.linked,
-            self.balancing_debit,
-            self.balancing_credit,
-            self.closing_debit,
-            self.closing_credit,
-        ]
     }
 }
 
@@ -418,71 +339,5 @@ impl Transfer {
         } else {
             moved == self.amount()
         }
-    }
-}
-
-/// What became of a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HoldState {
-    /// Still reserved.
-    Pending,
-    /// Posted; the amount is in the transfer that posted it.
-    Posted,
-    /// Freed.
-    Voided,
-    /// Freed, because its time was over.
-    Expired,
-}
-
-impl HoldState {
-    /// Its name, as in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Posted => "posted",
-            Self::Voided => "voided",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// A transfer in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Posted {
-    /// The transfer as it was asked for, except for its amount: that is what was moved or
-    /// reserved, which may be less than was asked of a balancing transfer, and is the hold's of a
-    /// post of [`Amount::MAX`].
-    pub transfer: Transfer,
-    /// When it was applied: the time handed in, but never before its accounts were opened or the
-    /// hold that it ends was made.
-    pub at: Timestamp,
-    /// What became of it, if it is a hold.
-    pub hold: Option<HoldState>,
-}
-
-impl Posted {
-    /// When its time is over or was; none if it is not a hold with a timeout.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.transfer.end_of_time(self.at).ok().flatten()
-    }
-}
-
-/// The answer to one transfer of a batch that is in the ledger now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// The transfer.
-    pub posted: Posted,
-    /// Whether it was made now; if not, it was there already, as it was asked for.
-    pub new: bool,
-}
-
-impl Applied {
-    /// The answer as one stable word: `created` or `exists`.
-    #[must_use]
-    pub const fn code(&self) -> ResultCode {
-        if self.new { ResultCode::Created } else { ResultCode::Exists }
     }
 }
