@@ -7,7 +7,7 @@ use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{AccountId, TransferId};
-use crate::ledger::{Account, Posted, Purpose, Transfer, TrialBalance};
+use crate::ledger::{Account, Posted, Purpose, Transfer, TransferKind, TrialBalance};
 use crate::scheduler::settlement;
 
 /// The account that new supply comes from; what it owes is what is in circulation.
@@ -123,6 +123,7 @@ fn check_own(transfer: &Transfer) -> Result<()> {
     let reserved = transfer.accounts().is_some_and(|named| named.iter().any(|a| a.is_reserved()));
     if ids.into_iter().flatten().any(settlement::is_own)
         || transfer.purpose.is_of_task()
+        || matches!(transfer.kind, TransferKind::Expire { .. })
         || reserved && transfer.purpose != Purpose::Mint
     {
         let refused = format!("the transfer {} is one that only the fog makes", transfer.id);

@@ -37,7 +37,7 @@ impl HoldState {
 pub struct Posted {
     /// The transfer as it was asked for, except for its amount: that is what was moved or
     /// reserved, which may be less than was asked of a balancing transfer, and is the hold's of a
-    /// post of [`Amount::MAX`].
+    /// post of [`Amount::MAX`](crate::amount::Amount::MAX).
     pub transfer: Transfer,
     /// When it was applied: the time handed in, but never before its accounts were opened or the
     /// hold that it ends was made.
