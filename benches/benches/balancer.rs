@@ -6,7 +6,10 @@
 //! half of one thread's would be perfect, on a machine that gives two threads twice the speed of one.
 //! `floor2.pick` tells what it gives: two threads with a balancer each, which share nothing.
 //! `floor.count` is what counting a request in and out at one of 10,000 nodes costs, and nothing
-//! else, and `floor2.count` the same for two threads.
+//! else, and `floor2.count` the same for two threads. `floor.misses` is two reads, the second of
+//! which depends on the first one: of a list with two cache lines per node (a hash ring's), and of a
+//! node's own line, which is counted up. No pick of a random node can grow by less with the number of
+//! nodes than this.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark tells and stops")]
@@ -236,6 +239,17 @@ fn count(counters: &[Counter], seed: u64, requests: u64) {
     }
 }
 
+/// Follows a list of two lines per node, at random, to a node's own line.
+fn misses(list: &[[u32; 16]], counters: &[Counter], requests: u64) {
+    let mut dice = Dice::seeded(1);
+    let mut draw = dice.throw();
+    let length = u32::try_from(list.len()).unwrap();
+    for _ in 0..requests {
+        let number = list[draw.below(length) as usize][0];
+        counters[number as usize].0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 fn floors(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("balancer");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700));
@@ -252,6 +266,18 @@ fn floors(criterion: &mut Criterion) {
             two_threads(|seed| count(&counters, seed, requests.div_ceil(2)))
         });
     });
+    for nodes in SIZES {
+        let mut dice = Dice::seeded(2);
+        let list: Vec<_> = (0..2 * nodes).map(|_| [dice.throw().below(nodes); 16]).collect();
+        let counters: Vec<Counter> = (0..nodes).map(|_| Counter::default()).collect();
+        group.bench_function(BenchmarkId::new(format!("floor.misses.{nodes}"), "ns"), |bencher| {
+            bencher.iter_custom(|requests| {
+                let began = Instant::now();
+                misses(&list, &counters, requests);
+                began.elapsed()
+            });
+        });
+    }
     group.bench_function(BenchmarkId::new("floor.clock", "ns"), |bencher| {
         bencher.iter(Instant::now);
     });

@@ -75,6 +75,7 @@ mod pool;
 mod report;
 mod request;
 mod ring;
+mod runner_up;
 mod slot;
 mod snapshot;
 mod stable;

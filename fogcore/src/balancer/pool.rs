@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::dice::Draw;
 use super::list::List;
 use super::ring::Ring;
+use super::runner_up::RunnersUp;
 use super::stripes::Stripes;
 use crate::failover::words::{low, round, whole};
 
@@ -92,6 +93,7 @@ pub(super) struct Pool {
     /// them counted.
     requests: OnceLock<Box<Stripes>>,
     back: Back,
+    runners_up: OnceLock<Box<RunnersUp>>,
 }
 
 /// When the first of those comes back who take no requests, as it was counted last.
@@ -127,6 +129,11 @@ impl Pool {
     /// Requests in flight, if they are counted.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get().map_or(0, |requests| requests.sum())
+    }
+
+    #[inline]
+    pub(super) fn runners_up(&self) -> &RunnersUp {
+        self.runners_up.get_or_init(Box::default)
     }
 
     /// When the first node comes back, in nanoseconds, or that nobody does so by itself, if it was

@@ -36,7 +36,8 @@ use super::strategy::Strategy;
 use super::table::{MOST_NODES, PoolKey};
 use crate::error::{Error, Result};
 use crate::failover::FrozenBreaker;
-use crate::failover::words::nanos;
+use crate::failover::atomics::Ordering;
+use crate::failover::words::{low, nanos};
 
 /// A balancer at one moment.
 ///
@@ -50,6 +51,8 @@ pub struct Snapshot {
     nodes: Vec<FrozenNode>,
     pools: Vec<FrozenPool>,
     hot_above: Option<f32>,
+    /// How many changes of nodes there had been, 32 bits of them.
+    changes: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +69,8 @@ struct FrozenPool {
     key: PoolKey,
     /// In flight.
     requests: u64,
+    /// Who came second the last time, for each thread or so.
+    runners_up: Vec<Option<u32>>,
     classes: Vec<FrozenClass>,
 }
 
@@ -127,6 +132,13 @@ impl Snapshot {
             }
         }
         drop(writer);
+        table.changes.store(u64::from(self.changes), Ordering::Release);
+        for (number, frozen) in (0..).zip(&self.pools) {
+            let Some(pool) = table.pool(number) else { continue };
+            for (stripe, second) in (0..).zip(&frozen.runners_up) {
+                pool.runners_up().remember(stripe, u64::from(self.changes), *second);
+            }
+        }
         table.set_hot_above(self.hot_above.unwrap_or(f32::INFINITY));
         Ok(balancer)
     }
@@ -145,6 +157,9 @@ impl Snapshot {
         }
         if self.pools.iter().any(|pool| pool.requests > u64::from(u32::MAX)) {
             return Err(Error::invalid("pools", "more requests are in flight than can be"));
+        }
+        if self.pools.iter().any(|pool| pool.runners_up.len() > usize::from(u8::MAX)) {
+            return Err(Error::invalid("pools", "there are more runners-up than can be"));
         }
         let mut classes = self.pools.iter().flat_map(|pool| &pool.classes);
         if classes.any(|class| usize::from(class.class) >= WEIGHT_CLASSES || class.bound > 65_535) {
@@ -176,9 +191,12 @@ impl Balancer {
                 breakers: classes.map(|class| slot.breaker(class).freeze()).collect(),
             });
         }
+        let changes = self.table.changes.load(Ordering::Acquire);
+        let runners_up = |pool: &Pool| pool.runners_up().all(changes);
         let pools = (0..).zip(&writer.pool_keys).map(|(number, key)| FrozenPool {
             key: key.clone(),
             requests: self.table.pool(number).map_or(0, Pool::requests),
+            runners_up: self.table.pool(number).map(runners_up).unwrap_or_default(),
             classes: self.frozen_classes(number),
         });
         let hot_above = self.table.hot_above();
@@ -188,6 +206,7 @@ impl Balancer {
             nodes,
             pools: pools.collect(),
             hot_above: hot_above.is_finite().then_some(hot_above),
+            changes: low(changes),
         }
     }
 

@@ -10,6 +10,7 @@ use super::pool::{Pool, WeightClass, scatter, serves};
 use super::report::Used;
 use super::request::Key;
 use super::table::Table;
+use crate::failover::atomics::Ordering;
 use crate::failover::words::{low, round};
 
 /// How often a draw is repeated before a node is taken that would rather have fewer requests.
@@ -47,6 +48,30 @@ pub struct Candidate<'t> {
 impl PartialEq for Candidate<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
+    }
+}
+
+/// The best node so far and the second best, with their costs.
+#[derive(Default)]
+struct Podium<'t> {
+    best: Option<(Candidate<'t>, f32)>,
+    second: Option<(Candidate<'t>, f32)>,
+}
+
+impl<'t> Podium<'t> {
+    /// Puts a node in its place; gives its cost back.
+    #[inline]
+    fn place(&mut self, node: Candidate<'t>, cost: f32) -> f32 {
+        match self.best {
+            Some((best, _)) if best == node => {}
+            Some((_, least)) if cost >= least => {
+                if self.second.is_none_or(|(_, second)| cost < second) {
+                    self.second = Some((node, cost));
+                }
+            }
+            best => (self.best, self.second) = (Some((node, cost)), best),
+        }
+        cost
     }
 }
 
@@ -233,7 +258,7 @@ impl<'t> View<'t> {
         &self,
         choices: u32,
         draw: &mut Draw<'_>,
-        cost: impl Fn(Candidate<'t>) -> f32,
+        mut cost: impl FnMut(Candidate<'t>) -> f32,
     ) -> Option<Candidate<'t>> {
         let all = self.pool.undivided(self.panicking);
         let mut best = self.any_of(all, draw)?;
@@ -252,6 +277,33 @@ impl<'t> View<'t> {
             }
         }
         Some(best)
+    }
+
+    /// As [`Self::best_of`], with one more to choose from: the best one of those that were not
+    /// picked the last time. That is worth at least as much as one more draw and costs less, for it
+    /// has just been looked at (Mitzenmacher, Prabhakar and Shah, "Load Balancing with Memory",
+    /// FOCS 2002).
+    #[inline]
+    pub fn best_with_runner_up(
+        &self,
+        choices: u32,
+        draw: &mut Draw<'_>,
+        cost: impl Fn(Candidate<'t>) -> f32,
+    ) -> Option<Candidate<'t>> {
+        let changes = self.table.changes.load(Ordering::Acquire);
+        let runners_up = self.pool.runners_up();
+        let recalled = runners_up.recall(draw.stripe(), changes);
+        let mut podium = Podium::default();
+        self.best_of(choices, draw, |node| podium.place(node, cost(node)));
+        if let Some(other) = recalled.and_then(|number| self.candidate(number))
+            && self.takes(other)
+        {
+            let own = podium.place(other, cost(other));
+            draw.note(self, other, own);
+        }
+        let second = podium.second.map(|(node, _)| node.number);
+        runners_up.remember(draw.stripe(), changes, second);
+        podium.best.map(|(node, _)| node)
     }
 
     #[inline]

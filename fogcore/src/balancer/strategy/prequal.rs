@@ -2,8 +2,8 @@
 
 use super::{Candidate, Draw, Request, Strategy, Term, View};
 
-/// Of some nodes drawn by weight, the fastest one that is not hot; if all are hot, the one with
-/// the fewest requests. (Wydrowski et al., "Load is not what you should balance: Introducing
+/// Of some nodes drawn by weight and the one that came second the last time, the fastest one that is
+/// not hot; if all are hot, the one with the fewest requests. (Wydrowski et al., "Load is not what you should balance: Introducing
 /// Prequal", NSDI 2024.)
 ///
 /// A node is hot if it has more requests in flight, for its weight, than a given share of the nodes
@@ -11,7 +11,7 @@ use super::{Candidate, Draw, Request, Strategy, Term, View};
 /// what was given to a node since counts as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Prequal {
-    /// How many are drawn, at least 1. Default 3.
+    /// How many are drawn, at least 1, besides the one that came second the last time. Default 2.
     pub choices: u32,
     /// How old a report may be that is believed, in milliseconds. Default 15,000: a beat and a
     /// half.
@@ -20,7 +20,7 @@ pub struct Prequal {
 
 impl Default for Prequal {
     fn default() -> Self {
-        Self { choices: 3, fresh_ms: 15_000 }
+        Self { choices: 2, fresh_ms: 15_000 }
     }
 }
 
@@ -67,7 +67,7 @@ impl Strategy for Prequal {
         _: &Request,
         draw: &mut Draw<'_>,
     ) -> Option<Candidate<'t>> {
-        view.best_of(self.choices, draw, |node| self.cost(view, node))
+        view.best_with_runner_up(self.choices, draw, |node| self.cost(view, node))
     }
 
     fn terms(&self, view: &View<'_>, _: &Request, node: Candidate<'_>) -> Vec<Term> {
