@@ -59,63 +59,29 @@
 
 mod account;
 mod book;
+mod chain;
 mod code;
 mod error;
 mod flags;
 mod posted;
+mod query;
+mod store;
 mod transfer;
 mod trial_balance;
-
-use async_trait::async_trait;
 
 pub use self::{
     account::{Account, AccountBalance},
     book::{Book, BookChanges, FailedTransfer},
+    chain::{Chain, Digest, Fault, Head, Link, Row, Verified},
     code::ResultCode,
     error::{Counter, Field, LedgerError, Side},
     flags::TransferFlags,
     posted::{Applied, HoldState, Posted},
+    query::{AccountFilter, BalanceEntry, JournalEntry, Place, TransferFilter},
+    store::LedgerStore,
     transfer::{Purpose, Transfer, TransferKind},
     trial_balance::{AssetBalance, TrialBalance},
 };
 
-use crate::error::Result;
-use crate::id::{AccountId, TransferId};
-use crate::time::Timestamp;
-
 /// The most transfers, or accounts to open, in one batch: TigerBeetle's batch.
 pub const MAX_BATCH: usize = 8_190;
-
-/// Keeps accounts and transfers by the rules of [`Book`].
-///
-/// Each method is one atomic unit and answers only once it is as durable as the store is. The
-/// outer error means that nothing changed, or that nobody knows (Unavailable after a lost
-/// connection): sending the same batch again is always safe.
-#[async_trait]
-pub trait LedgerStore: Send + Sync {
-    /// Opens accounts, each on its own; opening one again with the same terms returns it.
-    async fn open_accounts(
-        &self,
-        accounts: Vec<Account>,
-        now: Timestamp,
-    ) -> Result<Vec<Result<Account>>>;
-
-    /// Applies transfers in order, each on its own, and answers each.
-    async fn transfer(
-        &self,
-        transfers: Vec<Transfer>,
-        now: Timestamp,
-    ) -> Result<Vec<Result<Posted>>>;
-
-    /// The account.
-    async fn account(&self, account: &AccountId) -> Result<Option<Account>>;
-
-    /// The accounts by id, beginning after `after`; at most `limit` (1–1,000).
-    async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>>;
-
-    /// The transfer with this id.
-    async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>>;
-
-    /// The sums over all accounts, from one snapshot.
-    async fn trial_balance(&self) -> Result<TrialBalance>;
-}

@@ -60,27 +60,13 @@ pub async fn transfers_agree_with_the_book(stores: &Stores) {
             }
         };
         let batch: Vec<_> = (0..8).map(&mut transfer).collect();
-        let expected: Vec<_> = batch
-            .iter()
-            .map(|transfer| match book.apply(transfer, at(step)) {
-                Ok(posted) => Ok(posted.clone()),
-                Err(error) => Err(error.to_string()),
-            })
-            .collect();
+        let expected = book.apply_batch(&batch, at(step)).unwrap();
         let answers = stores.ledger.transfer(batch, at(step)).await.unwrap();
-        let answers: Vec<_> =
-            answers.into_iter().map(|answer| answer.map_err(|error| plain_text(&error))).collect();
         assert_eq!(answers, expected, "step {step}");
     }
     for account in book.accounts(None) {
         assert_eq!(stores.ledger.account(&account.id).await.unwrap().as_ref(), Some(account));
     }
-}
-
-/// The text without the field's name in front.
-fn plain_text(error: &crate::Error) -> String {
-    let precise = error.downcast_ref::<crate::ledger::LedgerError>();
-    precise.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Whatever happens, in whatever order: each task is in one state, held by one node at most, paid
