@@ -74,7 +74,7 @@ macro_rules! conformance_suite {
                 a_task_is_not_handed_out_after_its_deadline
                 large_tasks_do_not_block_a_slot_for_small_ones
                 a_price_beyond_all_amounts_is_explained payloads_go_with_their_tasks,
-            random: a_random_history_loses_nothing,
+            random: transfers_agree_with_the_book a_random_history_loses_nothing,
         }
     };
     ($open:ident => $($area:ident: $($promise:ident)+,)+) => {

@@ -152,6 +152,8 @@ async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
         }
     };
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.or_store_error()?;
+    // Only of a file that had no chain: in one that has, rows behind its end are damage.
+    let without_chain = ledger::is_without_chain(&mut transaction).await?;
     MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error)
         | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
@@ -159,6 +161,9 @@ async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
         }
         other => Error::new(crate::ErrorKind::Internal, other),
     })?;
+    if without_chain {
+        ledger::begin_chain(&mut transaction).await?;
+    }
     transaction.commit().await.or_store_error()?;
     connection.close().await.or_store_error()
 }
