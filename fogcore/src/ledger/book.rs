@@ -19,7 +19,6 @@ use super::{
     Account, AccountBalance, HoldState, LedgerError, Posted, ResultCode, Row, Transfer,
     TrialBalance,
 };
-use crate::amount::AmountError;
 use crate::id::{AccountId, TransferId};
 use crate::time::Timestamp;
 
@@ -254,13 +253,11 @@ impl Book {
     }
 
     /// The sums over all accounts in the book.
-    ///
-    /// # Errors
-    /// [`AmountError::TooLarge`] if a sum passes 2^128 − 1 base units.
-    pub fn trial_balance(&self) -> Result<TrialBalance, AmountError> {
+    #[must_use]
+    pub fn trial_balance(&self) -> TrialBalance {
         let mut balance = TrialBalance::default();
-        self.slots.iter().try_for_each(|slot| balance.add(&slot.account))?;
-        Ok(balance)
+        self.slots.iter().for_each(|slot| balance.add(&slot.account));
+        balance
     }
 
     /// Applies the transfer, unless it is there; says whether it did.

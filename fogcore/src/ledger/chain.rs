@@ -7,7 +7,7 @@
 //! that writers never queue behind one lock.
 //!
 //! Counters, the states of holds and histories are not in the encoding, because they change; they
-//! follow from what is, and verification makes them anew.
+//! follow from what is, and the [`Audit`](super::Audit) makes them anew.
 //!
 //! Who can write the whole file can make all chains anew. Against that, and against an end that is
 //! cut off, a [`Head`] that is kept elsewhere helps: verification can be asked to find it.
@@ -27,6 +27,8 @@
 //! let mut other = Chain::new(1);
 //! assert_ne!(other.extend([row(ResultCode::DebitAccountNotFound)]).digest, link.digest);
 //! ```
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -294,6 +296,65 @@ impl Encoder {
 
     fn time(&mut self, time: Timestamp) {
         self.bytes.extend(time.as_micros().to_be_bytes());
+    }
+}
+
+/// Walks chains from their beginning and compares.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    anchors: Vec<Head>,
+    chains: BTreeMap<u32, Chain>,
+    verified: Verified,
+}
+
+impl Verifier {
+    /// A walk that must come past these heads.
+    #[must_use]
+    pub fn new(anchors: &[Head]) -> Self {
+        let anchors = anchors.iter().copied().filter(|anchor| anchor.number > 0).collect();
+        Self { anchors, ..Self::default() }
+    }
+
+    /// The next link of its chain, as it is stored, with the rows that it should have.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`], [`Fault::Link`] or [`Fault::Anchor`].
+    pub fn link<'a>(
+        &mut self,
+        link: &Link,
+        rows: impl IntoIterator<Item = Row<'a>>,
+    ) -> Result<(), Fault> {
+        let writer = link.writer;
+        let chain = self.chains.entry(writer).or_insert(Chain::new(writer));
+        let number = chain.head.number.saturating_add(1);
+        let made = chain.extend(rows);
+        if made != (Link { digest: made.digest, ..*link }) {
+            return Err(Fault::Missing { writer, number });
+        }
+        if made.digest != link.digest {
+            return Err(Fault::Link { writer, number });
+        }
+        let is_here = |anchor: &Head| (anchor.writer, anchor.number) == (writer, number);
+        if self.anchors.iter().any(|anchor| is_here(anchor) && anchor.digest != link.digest) {
+            return Err(Fault::Anchor { writer, number });
+        }
+        self.anchors.retain(|anchor| !is_here(anchor));
+        self.verified.accounts += link.accounts;
+        self.verified.transfers += link.transfers;
+        self.verified.failed += link.failed;
+        Ok(())
+    }
+
+    /// That was all.
+    ///
+    /// # Errors
+    /// [`Fault::Anchor`] of one that was not passed.
+    pub fn finish(self) -> Result<Verified, Fault> {
+        if let Some(Head { writer, number, .. }) = self.anchors.first().copied() {
+            return Err(Fault::Anchor { writer, number });
+        }
+        let heads = self.chains.values().map(Chain::head).collect();
+        Ok(Verified { heads, ..self.verified })
     }
 }
 

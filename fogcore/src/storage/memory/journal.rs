@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
-    Account, AccountBalance, BalanceEntry, Book, BookChanges, Chain, FailedTransfer, JournalEntry,
-    Link, Place, Row, TransferFilter,
+    Account, AccountBalance, Audit, BalanceEntry, Book, BookChanges, Chain, FailedTransfer, Fault,
+    Head, JournalEntry, Link, Place, Row, TransferFilter, Verified, Verifier,
 };
 use crate::time::Timestamp;
 
@@ -105,5 +105,32 @@ impl Journal {
         let history = self.history.get(account)?;
         let last = history.iter().rev().find(|entry| entry.balance.at <= at);
         last.map(|entry| entry.balance.clone())
+    }
+
+    /// Makes all of it anew, from the beginning.
+    pub(super) fn verify(&self, book: &Book, anchors: &[Head]) -> Result<Verified, Fault> {
+        let (mut verifier, mut audit) = (Verifier::new(anchors), Audit::default());
+        self.opened.iter().try_for_each(|account| audit.opened(account))?;
+        let mut opened = self.opened.iter();
+        let mut transfers = self.transfers.iter().filter_map(|id| book.transfer(*id));
+        let mut failed = self.failed.iter();
+        for link in &self.links {
+            let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+            let rows = opened.by_ref().take(size(link.accounts)).map(Row::Opened);
+            let rows = rows.chain(transfers.by_ref().take(size(link.transfers)).map(Row::Posted));
+            let failed = failed.by_ref().take(size(link.failed)).map(|one| one.row());
+            verifier.link(link, rows.chain(failed))?;
+        }
+        for (place, id) in (1..).map(Place::from_number).zip(&self.transfers) {
+            if let Some(posted) = book.transfer(*id)
+                && let Some(sides) = book.sides(posted)
+            {
+                audit.posted(place, posted, sides)?;
+            }
+        }
+        self.history.values().flatten().try_for_each(|entry| audit.balance(entry))?;
+        book.accounts(None).try_for_each(|account| audit.account(account))?;
+        audit.finish()?;
+        verifier.finish()
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use self::index::TaskIndex;
 use self::journal::Journal;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
 use crate::ledger::{
     self, Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry,
@@ -219,11 +219,12 @@ impl LedgerStore for MemoryStore {
     }
 
     async fn trial_balance(&self) -> Result<TrialBalance> {
-        Ok(self.lock().set.book.trial_balance()?)
+        Ok(self.lock().set.book.trial_balance())
     }
 
-    async fn verify(&self, _anchors: &[Head]) -> Result<Verified> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
+        let state = self.lock();
+        Ok(state.journal.verify(&state.set.book, anchors)?)
     }
 }
 

@@ -130,13 +130,12 @@ impl Known {
         .fetch_one(&mut *connection)
         .await
         .or_store_error()?;
-        let link = sqlx::query(
-            "SELECT * FROM ledger_links WHERE writer = ? ORDER BY number DESC LIMIT 1",
-        )
-        .bind(WRITER)
-        .fetch_optional(connection)
-        .await
-        .or_store_error()?;
+        let link =
+            sqlx::query("SELECT * FROM ledger_links WHERE writer = ? ORDER BY number DESC LIMIT 1")
+                .bind(WRITER)
+                .fetch_optional(connection)
+                .await
+                .or_store_error()?;
         let chain = match link {
             Some(row) => Chain::at(rows::link(&row)?.head()),
             None => Chain::new(WRITER),

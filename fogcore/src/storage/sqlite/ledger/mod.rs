@@ -8,6 +8,7 @@ mod find;
 mod loaded;
 mod rows;
 mod save;
+mod verify;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -18,7 +19,7 @@ use super::SqliteStore;
 use super::error::{OrStoreError, StoreError};
 use super::request::Wanted;
 use super::rows::{id, id_bytes, integer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
     Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, HoldState, JournalEntry,
@@ -160,13 +161,17 @@ impl LedgerStore for SqliteStore {
             .fetch(&self.readers)
             .map_err(|error| Error::from(StoreError(error)))
             .try_fold(TrialBalance::default(), |mut balance, row| async move {
-                balance.add(&rows::account(&row)?)?;
+                balance.add(&rows::account(&row)?);
                 Ok(balance)
             })
             .await
     }
 
-    async fn verify(&self, _anchors: &[Head]) -> Result<Verified> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
+        // One transaction reads one snapshot.
+        let mut snapshot = self.readers.begin().await.or_store_error()?;
+        let verified = verify::verify(&mut snapshot, anchors).await;
+        snapshot.rollback().await.or_store_error()?;
+        verified
     }
 }

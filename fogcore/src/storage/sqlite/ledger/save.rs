@@ -47,9 +47,8 @@ impl Known {
         book: &'b Book,
         changes: &'b BookChanges,
     ) -> Result<Written<'b>> {
-        let is_new = !changes.opened.is_empty()
-            || !changes.journal.is_empty()
-            || !changes.failed.is_empty();
+        let is_new =
+            !changes.opened.is_empty() || !changes.journal.is_empty() || !changes.failed.is_empty();
         if !is_new {
             return Ok(Written::default());
         }
@@ -74,7 +73,11 @@ impl Known {
                 self.holds.insert(id, ends.transfer);
             }
             let placed = self.place(ends.transfer, posted, book)?;
-            if is_plain(posted) { plain.push(placed) } else { other.push(placed) }
+            if is_plain(posted) {
+                plain.push(placed)
+            } else {
+                other.push(placed)
+            }
             while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
                 balances.push((self.account(&balance.account)?, ends.transfer, balance));
             }
