@@ -6,13 +6,14 @@
 //! with their time and with the result of each item as one word, and at the end the `accounts` as
 //! they are. All stores are given the same stream, unless `FOGCORE_SEED` differs.
 
-use rand::rngs::StdRng;
 use rand::RngExt;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use super::random::{dice, steps};
 use super::{account_id, at, transfer_id, units};
 use crate::amount::{Amount, Asset};
+use crate::id::TransferId;
 use crate::ledger::{
     Account, AccountBalance, Book, BookChanges, Purpose, ResultCode, Transfer, TransferFilter,
     TransferFlags,
@@ -63,6 +64,7 @@ pub async fn batches_agree_with_the_book(stores: &Stores) {
         opened.unwrap();
     }
     let (mut sent, mut seconds) = (Vec::<Vec<Transfer>>::new(), 0);
+    let mut holds = Vec::new();
     for step in 0..steps() {
         seconds += dice.random_range(0..4);
         if dice.random_bool(0.1) {
@@ -81,7 +83,15 @@ pub async fn batches_agree_with_the_book(stores: &Stores) {
             sent[dice.random_range(0..sent.len())].clone()
         } else {
             let size = dice.random_range(1..12);
-            (0..size).map(|_| transfer(&mut dice)).collect()
+            let mut new = Vec::with_capacity(size);
+            for _ in 0..size {
+                let one = transfer(&mut dice, &holds);
+                if one.purpose == Purpose::TaskHold {
+                    holds.push(one.id);
+                }
+                new.push(one);
+            }
+            new
         };
         let expected = reference.book.apply_batch(&batch, at(seconds)).unwrap();
         let answers = stores.ledger.transfer(batch.clone(), at(seconds)).await.unwrap();
@@ -106,12 +116,23 @@ pub async fn batches_agree_with_the_book(stores: &Stores) {
     }
 }
 
-fn transfer(dice: &mut StdRng) -> Transfer {
-    let mut id = || transfer_id(&dice.random_range(0..1_500).to_string());
-    let (this, hold) = (id(), id());
-    let debit = account_id(NAMES[dice.random_range(0..NAMES.len())]);
-    let credit = account_id(NAMES[dice.random_range(0..NAMES.len())]);
-    let amount = match dice.random_range(0..20) {
+/// Mostly what can succeed, so that the books fill, and all that cannot now and then.
+fn transfer(dice: &mut StdRng, holds: &[TransferId]) -> Transfer {
+    let fresh = if dice.random_bool(0.95) { 1_000_000 } else { 300 };
+    let this = transfer_id(&dice.random_range(0..fresh).to_string());
+    let hold = match holds.len() {
+        0 => this,
+        // Mostly one of the latest, which may still be pending.
+        all => {
+            let latest = if dice.random_bool(0.8) { 10 } else { all };
+            holds[dice.random_range(all.saturating_sub(latest)..all)]
+        }
+    };
+    let known = if dice.random_bool(0.95) { 4 } else { NAMES.len() };
+    let (first, second) = (dice.random_range(0..known), dice.random_range(0..known));
+    let second = if first == second && dice.random_bool(0.9) { (first + 1) % 4 } else { second };
+    let (debit, credit) = (account_id(NAMES[first]), account_id(NAMES[second]));
+    let amount = match dice.random_range(0..40) {
         0 => Amount::MAX,
         1 => units(u128::MAX / 3),
         _ => units(dice.random_range(0..50)),
@@ -123,14 +144,15 @@ fn transfer(dice: &mut StdRng) -> Transfer {
         _ => Transfer::void(this, hold, Purpose::TaskRelease),
     };
     let is_hold = transfer.purpose == Purpose::TaskHold;
+    let ends = transfer.ends_hold().is_some();
     transfer.flags = TransferFlags {
-        linked: dice.random_bool(0.2),
-        balancing_debit: dice.random_bool(0.1),
-        balancing_credit: dice.random_bool(0.1),
-        closing_debit: dice.random_bool(if is_hold { 0.05 } else { 0.01 }),
-        closing_credit: dice.random_bool(if is_hold { 0.05 } else { 0.01 }),
+        linked: dice.random_bool(0.15),
+        balancing_debit: dice.random_bool(if ends { 0.01 } else { 0.1 }),
+        balancing_credit: dice.random_bool(if ends { 0.01 } else { 0.1 }),
+        closing_debit: dice.random_bool(if is_hold { 0.03 } else { 0.003 }),
+        closing_credit: dice.random_bool(if is_hold { 0.03 } else { 0.003 }),
     };
-    if dice.random_bool(if is_hold { 0.5 } else { 0.02 }) {
+    if dice.random_bool(if is_hold { 0.5 } else { 0.01 }) {
         transfer.timeout_seconds = dice.random_range(1..60);
     }
     if dice.random_bool(0.3) {

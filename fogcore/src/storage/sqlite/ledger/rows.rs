@@ -140,9 +140,16 @@ pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
         (4, None, Some(hold)) => TransferKind::Expire { hold },
         _ => return Err(damaged("type")),
     };
-    let flags: Option<i64> = get(row, "flags")?;
-    let flags = u16::try_from(flags.unwrap_or(0)).ok().and_then(TransferFlags::from_bits);
+    let flags_stored: Option<i64> = get(row, "flags")?;
+    let flags = u16::try_from(flags_stored.unwrap_or(0)).ok().and_then(TransferFlags::from_bits);
     let timeout: Option<i64> = get(row, "timeout")?;
+    // What is written one way is read one way: zero is NULL, and a number is that of a row.
+    if flags_stored == Some(0)
+        || timeout == Some(0)
+        || get::<Option<i64>>(row, "hold")?.is_some() != ends.is_some()
+    {
+        return Err(damaged("hold"));
+    }
     let (reference, user_data_64, user_data_32) = user_data(row)?;
     let transfer = Transfer {
         id: TransferId::from_uuid(id(row, "id")?),
