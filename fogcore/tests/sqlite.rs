@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fogcore::id::{TaskId, TransferId};
-use fogcore::ledger::{Account, Purpose, Transfer};
+use fogcore::ledger::{Account, AccountFilter, Purpose, Transfer};
 use fogcore::registry::{Heartbeat, NodeFilter};
 use fogcore::scheduler::{NewTask, TaskFilter, TaskSpec, TaskState, settlement};
 use fogcore::storage::Stores;
@@ -560,7 +560,7 @@ async fn use_everything(path: &Path, ids: &[TaskId]) -> Vec<Error> {
     }
     note(fog.tasks(&TaskFilter::default(), None, 1_000).await.err());
     note(fog.nodes(&NodeFilter::default(), None, 1_000).await.err());
-    note(fog.ledger().accounts(None, 1_000).await.err());
+    note(fog.ledger().accounts(&AccountFilter::default(), None, 1_000).await.err());
     note(fog.counts().await.err());
     note(fog.tallies().await.err());
     note(fog.ledger().trial_balance().await.err());

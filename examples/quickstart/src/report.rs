@@ -165,9 +165,9 @@ fn books_table(summary: &Summary) -> String {
         table.add_row([
             code.clone(),
             sums.accounts.to_string(),
-            decimal(sums.debits_posted),
-            decimal(sums.credits_posted),
-            decimal(sums.debits_pending),
+            decimal(sums.debits_posted.clone()),
+            decimal(sums.credits_posted.clone()),
+            decimal(sums.debits_pending.clone()),
             imbalance(&summary.trial_balance),
         ]);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use fogcore::amount::{Amount, Asset};
 use fogcore::id::{NodeId, TaskId};
-use fogcore::ledger::TrialBalance;
+use fogcore::ledger::{Total, TrialBalance};
 use fogcore::scheduler::{Explanation, Tally, Task, TaskFilter, TaskState};
 use fogcore::time::Timestamp;
 use fogcore::{Error, Fog};
@@ -132,8 +132,8 @@ async fn samples(fog: &Fog, tasks: &[(&Job, Task)], wanted: usize) -> Result<Vec
 }
 
 /// An amount of FOG as people write it: `1.25`.
-pub(crate) fn decimal(amount: Amount) -> String {
-    let text = Asset::FOG.decimal(amount);
+pub(crate) fn decimal(amount: impl Into<Total>) -> String {
+    let text = amount.into().decimal(&Asset::FOG);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -165,11 +165,11 @@ mod tests {
         assert_eq!(imbalance(&books), "0");
         let mut account = Account::new("a".parse().unwrap(), Asset::FOG);
         account.credits_posted = Asset::FOG.parse("1.5").unwrap();
-        books.add(&account).unwrap();
+        books.add(&account);
         assert_eq!(imbalance(&books), "-1.5");
         account.debits_posted = Asset::FOG.parse("3").unwrap();
         account.credits_posted = Amount::ZERO;
-        books.add(&account).unwrap();
+        books.add(&account);
         assert_eq!(imbalance(&books), "1.5");
     }
 }

@@ -81,7 +81,8 @@ async fn every_file_is_digested_and_paid_once_although_a_worker_is_killed() {
 
     let fog = open(&database).await;
     assert_eq!(audit(&fog, files).await, amount(&first["paid"]));
-    let before = fog.ledger().accounts(None, 100).await.unwrap();
+    let before =
+        fog.ledger().accounts(&fogcore::ledger::AccountFilter::default(), None, 100).await.unwrap();
 
     let output = run(arguments());
     assert!(output.status.success(), "{}", stderr(&output));
@@ -93,7 +94,10 @@ async fn every_file_is_digested_and_paid_once_although_a_worker_is_killed() {
     assert_eq!(second["retried"], 0);
     assert_eq!(fs::read_to_string(&list).unwrap(), expected);
     audit(&fog, files).await;
-    assert_eq!(fog.ledger().accounts(None, 100).await.unwrap(), before);
+    assert_eq!(
+        fog.ledger().accounts(&fogcore::ledger::AccountFilter::default(), None, 100).await.unwrap(),
+        before
+    );
 }
 
 #[tokio::test]

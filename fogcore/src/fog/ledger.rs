@@ -7,8 +7,12 @@ use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{AccountId, TransferId};
-use crate::ledger::{Account, Posted, Purpose, Transfer, TransferKind, TrialBalance};
+use crate::ledger::{
+    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
+    Place, Posted, Purpose, Transfer, TransferFilter, TransferKind, TrialBalance, Verified,
+};
 use crate::scheduler::settlement;
+use crate::time::Timestamp;
 
 /// The account that new supply comes from; what it owes is what is in circulation.
 pub const MINT: &str = "fog:mint";
@@ -62,26 +66,45 @@ impl Ledger {
     /// Applies one transfer; see [`Ledger::transfer_all`].
     ///
     /// # Errors
-    /// As there.
+    /// As an inner one there.
     pub async fn transfer(&self, transfer: Transfer) -> Result<Posted> {
         let mut answers = self.transfer_all(vec![transfer]).await?;
-        answers.pop().unwrap_or_else(|| Err(no_answer()))
+        let applied = answers.pop().unwrap_or_else(|| Err(no_answer()))?;
+        Ok(applied.posted)
     }
 
-    /// Applies up to 8,190 transfers in order, in one durable step, and answers each.
+    /// Applies up to 8,190 transfers in order, in one durable step, and answers each
+    /// ([`Book::apply_batch`](crate::ledger::Book::apply_batch)). What is there already, as it is
+    /// asked for, is answered as it is now.
     ///
     /// # Errors
-    /// The outer error is the store's, or Denied for transfers that only tasks make, and accounts
-    /// of the fog's own: a client who could end a task's hold would leave its worker unpaid. An inner one is that transfer's
-    /// [`LedgerError`](crate::ledger::LedgerError).
-    pub async fn transfer_all(&self, transfers: Vec<Transfer>) -> Result<Vec<Result<Posted>>> {
-        transfers.iter().try_for_each(check_own)?;
-        let answers =
-            self.shared.stores.ledger.transfer(transfers, self.shared.clock.now()).await?;
-        for posted in answers.iter().flatten() {
-            self.shared.events.publish(Event::TransferPosted { transfer: posted.transfer.id });
+    /// The outer error is the store's. An inner one is that transfer's
+    /// [`LedgerError`](crate::ledger::LedgerError); or Denied if it is one that only the fog makes:
+    /// of a task, of its own accounts, or with an id of its own. A client who could end a task's
+    /// hold would leave its worker unpaid. What is denied is denied again, and fails its chain.
+    pub async fn transfer_all(&self, transfers: Vec<Transfer>) -> Result<Vec<Result<Applied>>> {
+        let (allowed, denied) = sort_out(transfers);
+        let now = self.shared.clock.now();
+        let mut answers = if allowed.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            self.shared.stores.ledger.transfer(allowed, now).await?.into_iter()
+        };
+        let mut all = Vec::with_capacity(denied.len());
+        for denied in denied {
+            all.push(match denied {
+                Some(error) => Err(error),
+                None => match answers.next() {
+                    Some(answer) => answer.map_err(Error::from),
+                    None => Err(no_answer()),
+                },
+            });
         }
-        Ok(answers)
+        for applied in all.iter().flatten().filter(|applied| applied.new) {
+            let transfer = applied.posted.transfer.id;
+            self.shared.events.publish(Event::TransferPosted { transfer });
+        }
+        Ok(all)
     }
 
     /// An account as it is now.
@@ -96,8 +119,63 @@ impl Ledger {
     ///
     /// # Errors
     /// InvalidInput for a `limit` out of range.
-    pub async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>> {
-        self.shared.stores.ledger.accounts(after, limit).await
+    pub async fn accounts(
+        &self,
+        filter: &AccountFilter,
+        after: Option<&AccountId>,
+        limit: usize,
+    ) -> Result<Vec<Account>> {
+        self.shared.stores.ledger.accounts(filter, after, limit).await
+    }
+
+    /// The journal in its order, beginning after `after`; at most `limit` (1–1,000).
+    ///
+    /// # Errors
+    /// InvalidInput for a `limit` out of range.
+    pub async fn transfers(
+        &self,
+        filter: &TransferFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>> {
+        self.shared.stores.ledger.transfers(filter, after, limit).await
+    }
+
+    /// What an account [with history](Account::with_history) had after each transfer, beginning
+    /// after `after`; at most `limit` (1–1,000).
+    ///
+    /// # Errors
+    /// InvalidInput for a `limit` out of range.
+    pub async fn balances(
+        &self,
+        account: &AccountId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<BalanceEntry>> {
+        self.shared.stores.ledger.balances(account, after, limit).await
+    }
+
+    /// What an account [with history](Account::with_history) had at that time; none if it had
+    /// nothing yet.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn balance_at(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+    ) -> Result<Option<AccountBalance>> {
+        self.shared.stores.ledger.balance_at(account, at).await
+    }
+
+    /// Proves that the books are as they were written, and that they hold `anchors`, which are
+    /// heads of an earlier proof that were kept elsewhere
+    /// ([`LedgerStore::verify`](crate::ledger::LedgerStore::verify)). Reads the whole ledger.
+    ///
+    /// # Errors
+    /// Internal, with a [`Fault`](crate::ledger::Fault) that says what differs first.
+    pub async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
+        self.shared.stores.ledger.verify(anchors).await
     }
 
     /// A transfer that was applied.
@@ -115,6 +193,28 @@ impl Ledger {
     pub async fn trial_balance(&self) -> Result<TrialBalance> {
         self.shared.stores.ledger.trial_balance().await
     }
+}
+
+/// Takes out what only the fog may do, with the chains that it stands in: what may go on, and for
+/// each transfer the answer if it may not.
+fn sort_out(transfers: Vec<Transfer>) -> (Vec<Transfer>, Vec<Option<Error>>) {
+    let mut denied: Vec<_> = transfers.iter().map(|one| check_own(one).err()).collect();
+    let mut start = 0;
+    for chain in transfers.split_inclusive(|transfer| !transfer.flags.linked) {
+        let answers = &mut denied[start..start + chain.len()];
+        if answers.iter().any(Option::is_some) {
+            // An open chain would fail anyway, and fails for this reason first.
+            for (transfer, answer) in chain.iter().zip(answers) {
+                let failed = || LedgerError::LinkedEventFailed(transfer.id).into();
+                answer.get_or_insert_with(failed);
+            }
+        }
+        start += chain.len();
+    }
+    let mut is_denied = denied.iter().map(Option::is_some);
+    let mut allowed = transfers;
+    allowed.retain(|_| !is_denied.next().unwrap_or_default());
+    (allowed, denied)
 }
 
 /// Refuses what would meddle with the money of tasks.

@@ -43,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Ends leases and deadlines that ran out, and lets retries go.
+    /// Ends leases, deadlines and holds that ran out, and lets retries go.
     pub(super) async fn maintain(&self) -> Result<()> {
         let now = self.clock.now();
         while self.stores.tasks.promote(now, STEP).await? > 0 {
@@ -53,6 +53,16 @@ impl Shared {
             let ended = self.stores.tasks.expire(now, STEP).await?;
             ended.iter().for_each(|task| self.announce(task));
             if ended.len() < STEP {
+                break;
+            }
+        }
+        loop {
+            let freed = self.stores.ledger.expire_holds(now, STEP).await?;
+            for posted in &freed {
+                let transfer = posted.transfer.id;
+                self.events.publish(Event::TransferPosted { transfer });
+            }
+            if freed.len() < STEP {
                 return Ok(());
             }
         }

@@ -16,9 +16,9 @@ use std::ops::Bound;
 use self::commit::Undo;
 use self::expiry::Due;
 use super::{
-    Account, AccountBalance, HoldState, LedgerError, Posted, ResultCode, Transfer, TrialBalance,
+    Account, AccountBalance, HoldState, LedgerError, Posted, ResultCode, Row, Transfer,
+    TrialBalance,
 };
-use crate::amount::AmountError;
 use crate::id::{AccountId, TransferId};
 use crate::time::Timestamp;
 
@@ -57,6 +57,7 @@ struct Slot {
 /// What changed, in the order in which it did.
 #[derive(Clone, Debug, Default)]
 struct Changed {
+    opened: Vec<Account>,
     accounts: Vec<usize>,
     transfers: Vec<TransferId>,
     ended_holds: Vec<TransferId>,
@@ -67,6 +68,8 @@ struct Changed {
 /// What changed in a [`Book`] since the changes were last taken, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BookChanges {
+    /// Accounts that were opened, as they were then, in order.
+    pub opened: Vec<Account>,
     /// Accounts that were opened, or whose counters changed or that were closed or opened again,
     /// by id.
     pub accounts: Vec<AccountId>,
@@ -91,6 +94,14 @@ pub struct FailedTransfer {
     pub code: ResultCode,
     /// When.
     pub at: Timestamp,
+}
+
+impl FailedTransfer {
+    /// As a row of the chain.
+    #[must_use]
+    pub const fn row(self) -> Row<'static> {
+        Row::Failed { id: self.id, code: self.code, at: self.at }
+    }
 }
 
 impl Book {
@@ -134,6 +145,14 @@ impl Book {
         self.transfers.get(&id)
     }
 
+    /// The accounts between which the transfer moves, to debit and to credit: those that it names,
+    /// or those of the hold that it ends, if the book holds that.
+    #[must_use]
+    pub fn sides<'b>(&'b self, posted: &'b Posted) -> Option<[&'b AccountId; 2]> {
+        let transfer = &posted.transfer;
+        transfer.accounts().or_else(|| self.transfer(transfer.ends_hold()?)?.transfer.accounts())
+    }
+
     /// Why this id stays failed, if it does and the book knows.
     #[must_use]
     pub fn failed(&self, id: TransferId) -> Option<ResultCode> {
@@ -163,6 +182,7 @@ impl Book {
         ended_holds.sort_unstable();
         ended_holds.retain(|hold| transfers.binary_search(hold).is_err());
         BookChanges {
+            opened: changed.opened,
             accounts,
             transfers,
             journal: changed.transfers,
@@ -190,6 +210,7 @@ impl Book {
             Entry::Vacant(place) => {
                 let account = account.opened(now)?;
                 let slot = *place.insert(self.slots.len());
+                self.changes.opened.push(account.clone());
                 self.slots.push(Slot { account, touched: true });
                 self.changes.accounts.push(slot);
                 slot
@@ -232,13 +253,11 @@ impl Book {
     }
 
     /// The sums over all accounts in the book.
-    ///
-    /// # Errors
-    /// [`AmountError::TooLarge`] if a sum passes 2^128 − 1 base units.
-    pub fn trial_balance(&self) -> Result<TrialBalance, AmountError> {
+    #[must_use]
+    pub fn trial_balance(&self) -> TrialBalance {
         let mut balance = TrialBalance::default();
-        self.slots.iter().try_for_each(|slot| balance.add(&slot.account))?;
-        Ok(balance)
+        self.slots.iter().for_each(|slot| balance.add(&slot.account));
+        balance
     }
 
     /// Applies the transfer, unless it is there; says whether it did.

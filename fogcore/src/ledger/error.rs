@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{MAX_BATCH, ResultCode};
 use crate::amount::{Amount, AmountError, Asset};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AccountId, TransferId};
 
 /// A side of a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Who gives.
     Debit,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fogcore::Fog;
 use fogcore::amount::{Amount, Asset};
-use fogcore::ledger::{HoldState, Purpose, TransferKind};
+use fogcore::ledger::{AccountFilter, HoldState, Purpose, TransferKind};
 use fogcore::scheduler::{Task, TaskFilter, TaskState, settlement};
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
@@ -125,7 +125,7 @@ pub(crate) async fn audit(fog: &Fog, expected: usize) -> Amount {
         all = all.checked_add(amount).unwrap();
     }
     // No owner has more than these rewards, so none of them came twice.
-    for account in ledger.accounts(None, 1_000).await.unwrap() {
+    for account in ledger.accounts(&AccountFilter::default(), None, 1_000).await.unwrap() {
         assert!(account.debits_pending.is_zero(), "{account:?}");
         assert!(account.credits_pending.is_zero(), "{account:?}");
         if account.id.as_str().starts_with("owner-of-") {

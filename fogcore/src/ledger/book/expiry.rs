@@ -38,6 +38,20 @@ impl Book {
         due.map(|due| due.hold).take(limit).collect()
     }
 
+    /// Ends the holds in the book whose time is over, at most `limit`, in the order of
+    /// [`expired`](Self::expired); returns the transfers that ended them. What cannot be ended,
+    /// which would be damage, is told to the log and left.
+    pub fn expire_due(&mut self, now: Timestamp, limit: usize) -> Vec<Posted> {
+        let mut ended = Vec::new();
+        for hold in self.expired(now, limit) {
+            match self.expire(hold, now) {
+                Ok(posted) => ended.push(posted.clone()),
+                Err(error) => tracing::error!(%error, %hold, "a hold cannot be ended"),
+            }
+        }
+        ended
+    }
+
     /// Ends a hold whose time is over, by a transfer with the id [`Transfer::expiry_id`], which
     /// has the hold's purpose, reference and user data. If that was done before, it is returned.
     ///

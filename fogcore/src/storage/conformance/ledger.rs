@@ -3,12 +3,18 @@
 use super::{account, account_id, at, fund, is_balanced, transfer_id, units};
 use crate::amount::{Amount, Asset};
 use crate::error::ErrorKind;
-use crate::ledger::{Account, HoldState, LedgerError, MAX_BATCH, Purpose, Transfer};
+use crate::ledger::{
+    Account, AccountFilter, Applied, HoldState, LedgerError, MAX_BATCH, Purpose, Transfer,
+};
 use crate::storage::Stores;
 
 fn pay(name: &str, amount: u128) -> Transfer {
     let (alice, bob) = (account_id("alice"), account_id("bob"));
     Transfer::direct(transfer_id(name), &alice, &bob, units(amount), Purpose::Transfer)
+}
+
+fn kind(error: &LedgerError) -> ErrorKind {
+    crate::Error::from(error.clone()).kind()
 }
 
 fn hold(name: &str, amount: u128) -> Transfer {
@@ -41,13 +47,15 @@ pub async fn a_transfer_sent_twice_happens_once(stores: &Stores) {
     let about = pay("rent", 30).about(transfer_id("invoice").uuid());
     let first = stores.ledger.transfer(vec![about.clone()], at(1)).await.unwrap().remove(0);
     let first = first.unwrap();
-    assert_eq!((first.at, &first.transfer), (at(1), &about));
+    assert_eq!((first.posted.at, &first.posted.transfer), (at(1), &about));
+    assert!(first.new);
     let batch = vec![about.clone(), pay("rent", 31), about.clone()];
     let [again, other, thrice] =
         stores.ledger.transfer(batch, at(2)).await.unwrap().try_into().unwrap();
-    assert_eq!(again.unwrap(), first);
-    assert_eq!(thrice.unwrap(), first);
-    assert_eq!(other.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(again, Ok(Applied { new: false, ..first.clone() }));
+    assert_eq!(thrice, again);
+    assert_eq!(kind(&other.unwrap_err()), ErrorKind::Conflict);
+    let first = first.posted;
     assert_eq!(account(stores, "bob").await.credits_posted, units(30));
     assert_eq!(stores.ledger.posted(transfer_id("rent")).await.unwrap(), Some(first));
     assert_eq!(stores.ledger.posted(transfer_id("none")).await.unwrap(), None);
@@ -65,11 +73,10 @@ pub async fn transfers_of_a_batch_stand_each_on_their_own(stores: &Stores) {
     );
     let batch = vec![pay("a", 60), pay("b", 50), pay("c", 40), pay("d", 0), nobody];
     let answers = stores.ledger.transfer(batch, at(1)).await.unwrap();
-    let kinds: Vec<_> = answers.iter().map(|a| a.as_ref().err().map(crate::Error::kind)).collect();
+    let kinds: Vec<_> = answers.iter().map(|a| a.as_ref().err().map(kind)).collect();
     let (exhausted, invalid) = (Some(ErrorKind::Exhausted), Some(ErrorKind::InvalidInput));
     assert_eq!(kinds, [None, exhausted, None, invalid, Some(ErrorKind::NotFound)]);
-    let error = answers[1].as_ref().unwrap_err();
-    let precise = error.downcast_ref::<LedgerError>().unwrap();
+    let precise = answers[1].as_ref().unwrap_err();
     assert!(
         matches!(precise, LedgerError::ExceedsCredits { available, .. } if *available == units(40))
     );
@@ -125,7 +132,7 @@ pub async fn the_largest_amounts_come_back_exactly(stores: &Stores) {
     };
     let batch = vec![mint("a", 1 << 127), mint("b", (1 << 127) - 1), mint("c", 1)];
     let answers = stores.ledger.transfer(batch, at(1)).await.unwrap();
-    assert_eq!(answers[2].as_ref().unwrap_err().kind(), ErrorKind::Exhausted);
+    assert_eq!(kind(answers[2].as_ref().unwrap_err()), ErrorKind::Exhausted);
     assert_eq!(account(stores, "alice").await.credits_posted, Amount::MAX);
     let balance = stores.ledger.trial_balance().await.unwrap();
     assert_eq!(balance.assets["FOG"].debits_posted, Amount::MAX);
@@ -139,13 +146,14 @@ pub async fn accounts_are_listed_in_pages(stores: &Stores) {
         .collect();
     stores.ledger.open_accounts(accounts, at(0)).await.unwrap();
     let (mut names, mut after) = (Vec::new(), None);
+    let all = AccountFilter::default();
     loop {
-        let page = stores.ledger.accounts(after.as_ref(), 10).await.unwrap();
+        let page = stores.ledger.accounts(&all, after.as_ref(), 10).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         names.extend(page.into_iter().map(|account| account.id.to_string()));
     }
     let expected: Vec<_> = (0..25).map(|number| format!("account-{number:02}")).collect();
     assert_eq!(names, expected);
-    assert_eq!(stores.ledger.accounts(None, 0).await.unwrap_err().field(), Some("limit"));
+    assert_eq!(stores.ledger.accounts(&all, None, 0).await.unwrap_err().field(), Some("limit"));
 }

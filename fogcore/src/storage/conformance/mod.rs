@@ -19,12 +19,14 @@
     reason = "a test suite: a broken promise is a panic"
 )]
 
+pub mod books;
 pub mod hostile;
 pub mod ledger;
 pub mod money;
 pub mod nodes;
 pub mod queue;
 pub mod random;
+pub mod stream;
 pub mod tasks;
 
 use std::{sync::Arc, time::Duration};
@@ -54,6 +56,12 @@ macro_rules! conformance_suite {
             ledger: opening_an_account_again_returns_it a_transfer_sent_twice_happens_once
                 transfers_of_a_batch_stand_each_on_their_own a_hold_is_posted_in_part_or_voided
                 the_largest_amounts_come_back_exactly accounts_are_listed_in_pages,
+            books: a_chain_stands_or_falls_as_a_whole an_id_that_failed_stays_failed
+                holds_run_out_and_are_freed a_closing_hold_closes_until_it_ends
+                all_fields_come_back_as_they_were accounts_are_found_by_their_user_data
+                the_journal_is_paged_and_filtered history_is_kept_and_found_by_time
+                the_books_verify sums_pass_what_one_account_can_hold
+                many_writers_on_two_accounts_all_finish,
             queue: tasks_are_leased_by_priority_then_in_order
                 a_node_gets_only_what_it_can_run a_node_gets_no_more_than_its_slots
                 what_nobody_can_run_blocks_nobody no_task_is_leased_twice
@@ -74,7 +82,8 @@ macro_rules! conformance_suite {
                 a_task_is_not_handed_out_after_its_deadline
                 large_tasks_do_not_block_a_slot_for_small_ones
                 a_price_beyond_all_amounts_is_explained payloads_go_with_their_tasks,
-            random: transfers_agree_with_the_book a_random_history_loses_nothing,
+            random: a_random_history_loses_nothing,
+            stream: batches_agree_with_the_book,
         }
     };
     ($open:ident => $($area:ident: $($promise:ident)+,)+) => {

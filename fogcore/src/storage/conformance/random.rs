@@ -7,14 +7,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{account_id, at, claim, failure, fund, lease, node, spec, success, task_id, units};
-use crate::amount::{Amount, Asset};
+use crate::amount::Amount;
 use crate::id::TaskId;
-use crate::ledger::{Account, Book, Purpose, Transfer};
 use crate::scheduler::{Assignment, NewTask, Renewal, TaskFilter, TaskSpec, TaskState, settlement};
 use crate::storage::Stores;
 
 /// Seeds are printed, so that a failure can be run again: `FOGCORE_SEED=… cargo test …`.
-fn dice() -> StdRng {
+pub(super) fn dice() -> StdRng {
     let seed = std::env::var("FOGCORE_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or(7);
     eprintln!("FOGCORE_SEED={seed}");
@@ -22,65 +21,9 @@ fn dice() -> StdRng {
 }
 
 /// How many steps a history has: `FOGCORE_HISTORY_STEPS`, by default few.
-fn steps() -> u64 {
+pub(super) fn steps() -> u64 {
     let steps = std::env::var("FOGCORE_HISTORY_STEPS").ok().and_then(|text| text.parse().ok());
     steps.unwrap_or(300)
-}
-
-/// A store's ledger does what the [`Book`] does, batch by batch, answer by answer.
-pub async fn transfers_agree_with_the_book(stores: &Stores) {
-    let mut dice = dice();
-    let names = ["free", "limited", "capped", "dollars"];
-    let accounts = [
-        Account::new(account_id("free"), Asset::FOG),
-        Account::new(account_id("limited"), Asset::FOG).limited_to_credits(),
-        Account {
-            credits_must_not_exceed_debits: true,
-            ..Account::new(account_id("capped"), Asset::FOG)
-        },
-        Account::new(account_id("dollars"), Asset::USD),
-    ];
-    let mut book = Book::default();
-    for account in &accounts {
-        book.open(account.clone(), at(0)).unwrap();
-    }
-    stores.ledger.open_accounts(accounts.into(), at(0)).await.unwrap();
-    for step in 0..steps() {
-        let mut transfer = |_| {
-            let mut id = || super::transfer_id(&dice.random_range(0..400).to_string());
-            let (this, hold) = (id(), id());
-            let debit = account_id(names[dice.random_range(0..4)]);
-            let credit = account_id(names[dice.random_range(0..4)]);
-            let amount = units(dice.random_range(0..50));
-            match dice.random_range(0..4) {
-                0 => Transfer::direct(this, &debit, &credit, amount, Purpose::Transfer),
-                1 => Transfer::hold(this, &debit, &credit, amount, Purpose::TaskHold),
-                2 => Transfer::post(this, hold, amount, Purpose::TaskSettle),
-                _ => Transfer::void(this, hold, Purpose::TaskRelease),
-            }
-        };
-        let batch: Vec<_> = (0..8).map(&mut transfer).collect();
-        let expected: Vec<_> = batch
-            .iter()
-            .map(|transfer| match book.apply(transfer, at(step)) {
-                Ok(posted) => Ok(posted.clone()),
-                Err(error) => Err(error.to_string()),
-            })
-            .collect();
-        let answers = stores.ledger.transfer(batch, at(step)).await.unwrap();
-        let answers: Vec<_> =
-            answers.into_iter().map(|answer| answer.map_err(|error| plain_text(&error))).collect();
-        assert_eq!(answers, expected, "step {step}");
-    }
-    for account in book.accounts(None) {
-        assert_eq!(stores.ledger.account(&account.id).await.unwrap().as_ref(), Some(account));
-    }
-}
-
-/// The text without the field's name in front.
-fn plain_text(error: &crate::Error) -> String {
-    let precise = error.downcast_ref::<crate::ledger::LedgerError>();
-    precise.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Whatever happens, in whatever order: each task is in one state, held by one node at most, paid

@@ -1,6 +1,7 @@
 //! Everything in memory, behind one lock: for tests, simulations, and fogs that may forget.
 
 mod index;
+mod journal;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -10,9 +11,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::index::TaskIndex;
+use self::journal::Journal;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
-use crate::ledger::{self, Account, LedgerStore, Posted, Transfer, TrialBalance};
+use crate::ledger::{
+    self, Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry,
+    LedgerError, LedgerStore, Place, Posted, Transfer, TransferFilter, TrialBalance, Verified,
+};
 use crate::registry::{
     Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
 };
@@ -33,6 +38,7 @@ pub struct MemoryStore {
 struct State {
     nodes: BTreeMap<NodeId, NodeRecord>,
     set: WorkingSet,
+    journal: Journal,
     index: TaskIndex,
     payloads: HashMap<TaskId, Bytes>,
     results: HashMap<TaskId, Bytes>,
@@ -55,8 +61,8 @@ impl MemoryStore {
 impl State {
     /// Takes in what a call changed.
     fn settle(&mut self, now: Timestamp) {
-        // Book changes are named for stores that write them back; here they are already home.
-        self.set.book.take_changes();
+        let changes = self.set.book.take_changes();
+        self.journal.record(changes, &self.set.book);
         let changes = self.set.take_changes();
         for id in changes.tasks {
             if let Some(task) = self.set.task(id) {
@@ -148,26 +154,77 @@ impl LedgerStore for MemoryStore {
         &self,
         transfers: Vec<Transfer>,
         now: Timestamp,
-    ) -> Result<Vec<Result<Posted>>> {
-        check_batch(transfers.len(), ledger::MAX_BATCH)?;
-        Ok(self.lock().each(transfers, now, |set, t| Ok(set.book.apply(&t, now)?.clone())))
+    ) -> Result<Vec<Result<Applied, LedgerError>>> {
+        let state = &mut *self.lock();
+        let answers = state.set.book.apply_batch(&transfers, now)?;
+        state.settle(now);
+        Ok(answers)
+    }
+
+    async fn expire_holds(&self, now: Timestamp, limit: usize) -> Result<Vec<Posted>> {
+        let limit = page_limit(limit)?;
+        let state = &mut *self.lock();
+        let ended = state.set.book.expire_due(now, limit);
+        state.settle(now);
+        Ok(ended)
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>> {
         Ok(self.lock().set.book.account(account).cloned())
     }
 
-    async fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<Account>> {
+    async fn accounts(
+        &self,
+        filter: &AccountFilter,
+        after: Option<&AccountId>,
+        limit: usize,
+    ) -> Result<Vec<Account>> {
         let limit = page_limit(limit)?;
-        Ok(self.lock().set.book.accounts(after).take(limit).cloned().collect())
+        let state = self.lock();
+        let wanted = state.set.book.accounts(after).filter(|account| filter.matches(account));
+        Ok(wanted.take(limit).cloned().collect())
     }
 
     async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>> {
         Ok(self.lock().set.book.transfer(transfer).cloned())
     }
 
+    async fn transfers(
+        &self,
+        filter: &TransferFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>> {
+        let limit = page_limit(limit)?;
+        let state = self.lock();
+        Ok(state.journal.transfers(&state.set.book, filter, after, limit))
+    }
+
+    async fn balances(
+        &self,
+        account: &AccountId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<BalanceEntry>> {
+        let limit = page_limit(limit)?;
+        Ok(self.lock().journal.balances(account, after, limit))
+    }
+
+    async fn balance_at(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+    ) -> Result<Option<AccountBalance>> {
+        Ok(self.lock().journal.balance_at(account, at))
+    }
+
     async fn trial_balance(&self) -> Result<TrialBalance> {
-        Ok(self.lock().set.book.trial_balance()?)
+        Ok(self.lock().set.book.trial_balance())
+    }
+
+    async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
+        let state = self.lock();
+        Ok(state.journal.verify(&state.set.book, anchors)?)
     }
 }
 

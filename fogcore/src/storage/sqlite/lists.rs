@@ -30,6 +30,11 @@ pub(super) fn ids(items: impl IntoIterator<Item = Uuid>) -> String {
     list
 }
 
+/// Ids, one behind another.
+pub(super) fn id_list(items: &[Uuid]) -> Vec<u8> {
+    items.iter().flat_map(|id| *id.as_bytes()).collect()
+}
+
 /// A JSON array of integers.
 pub(super) fn integers(items: &[i64]) -> Result<String> {
     serde_json::to_string(items).map_err(|error| Error::new(ErrorKind::Internal, error))

@@ -1,21 +1,21 @@
 //! Loads into a [`WorkingSet`] what requests touch, and keeps it for the next ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::error::OrStoreError;
+use super::ledger::Known;
 use super::lists::{ids, texts};
 use super::request::Wanted;
 use super::rows::{self, get, id, to_json};
 use crate::error::Result;
-use crate::id::{AccountId, NodeId, TaskId, TransferId};
+use crate::id::{AccountId, NodeId, TaskId};
 use crate::scheduler::{Tally, Task, WorkingSet};
 
-/// About how many bytes a transfer and its place in the maps take, and an account or a tally.
-const TRANSFER: usize = 512;
-const ACCOUNT: usize = 512;
+/// About how many bytes a tally takes.
+const TALLY: usize = 512;
 
 /// About how many bytes a task takes.
 pub(super) fn footprint(task: &Task) -> usize {
@@ -34,8 +34,8 @@ pub(super) struct Loaded {
     /// The end of that order.
     pub(super) last_seq: Option<i64>,
     pub(super) tallies: BTreeMap<NodeId, Tally>,
-    /// Transfers that were looked for: unless the set has them, they are not there.
-    looked_for: HashSet<TransferId>,
+    /// What is known of the ledger beside what the set's book holds.
+    pub(super) known: Known,
     /// About how many bytes all of this takes.
     pub(super) kept: usize,
 }
@@ -53,8 +53,10 @@ impl Loaded {
                 wanted.money(id, &task.spec);
             }
         }
-        self.transfers(connection, &mut wanted).await?;
-        self.accounts(connection, wanted.accounts).await
+        let book = &mut self.set.book;
+        self.kept += self.known.load_transfers(connection, book, &mut wanted).await?;
+        self.kept += self.known.load_accounts(connection, book, wanted.accounts).await?;
+        Ok(())
     }
 
     async fn tasks(&mut self, connection: &mut SqliteConnection, wanted: &Wanted) -> Result<()> {
@@ -99,65 +101,6 @@ impl Loaded {
         Ok(task)
     }
 
-    async fn transfers(
-        &mut self,
-        connection: &mut SqliteConnection,
-        wanted: &mut Wanted,
-    ) -> Result<()> {
-        let book = &mut self.set.book;
-        let mut missing = Vec::new();
-        for id in &wanted.transfers {
-            match book.transfer(*id) {
-                Some(posted) => {
-                    let named = posted.transfer.accounts().into_iter().flatten();
-                    wanted.accounts.extend(named.cloned());
-                }
-                None if self.looked_for.insert(*id) => missing.push(id.uuid()),
-                None => {}
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.kept += missing.len() * TRANSFER;
-        let rows = sqlx::query(
-            "SELECT * FROM transfers WHERE id IN (SELECT unhex(value) FROM json_each(?))",
-        )
-        .bind(ids(missing))
-        .fetch_all(connection)
-        .await
-        .or_store_error()?;
-        for row in rows {
-            let posted = rows::posted(&row)?;
-            wanted.accounts.extend(posted.transfer.accounts().into_iter().flatten().cloned());
-            book.load_transfer(posted);
-        }
-        Ok(())
-    }
-
-    async fn accounts(
-        &mut self,
-        connection: &mut SqliteConnection,
-        wanted: impl IntoIterator<Item = AccountId>,
-    ) -> Result<()> {
-        let book = &mut self.set.book;
-        let missing: Vec<_> = wanted.into_iter().filter(|id| book.account(id).is_none()).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.kept += missing.len() * ACCOUNT;
-        let rows =
-            sqlx::query("SELECT * FROM accounts WHERE id IN (SELECT value FROM json_each(?))")
-                .bind(texts(missing.iter().map(AccountId::as_str))?)
-                .fetch_all(connection)
-                .await
-                .or_store_error()?;
-        for row in rows {
-            book.load_account(rows::account(&row)?);
-        }
-        Ok(())
-    }
-
     /// Loads what these nodes did so far.
     pub(super) async fn tallies(
         &mut self,
@@ -168,7 +111,7 @@ impl Loaded {
         if missing.is_empty() {
             return Ok(());
         }
-        self.kept += missing.len() * ACCOUNT;
+        self.kept += missing.len() * TALLY;
         let rows =
             sqlx::query("SELECT * FROM tallies WHERE node IN (SELECT value FROM json_each(?))")
                 .bind(texts(missing.iter().map(|node| node.as_str()))?)

@@ -17,6 +17,7 @@
 //! # }).unwrap();
 //! ```
 
+mod backup;
 mod error;
 mod group;
 mod ledger;
@@ -79,6 +80,7 @@ impl Default for SqliteOptions {
 /// The SQLite store.
 #[derive(Debug)]
 pub struct SqliteStore {
+    connect: SqliteConnectOptions,
     writer: Writer,
     readers: SqlitePool,
     /// Whether the last look for work found none: then the next one begins without the lock.
@@ -101,9 +103,9 @@ impl SqliteStore {
         let writer = Writer::start(connect.clone(), &options).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
-            .connect_lazy_with(connect.pragma("query_only", "ON"));
+            .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
         let (idle, cursor) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Ok(Self { writer, readers, idle, cursor })
+        Ok(Self { connect, writer, readers, idle, cursor })
     }
 
     /// Waits for the requests that are under way and closes the file.
@@ -152,6 +154,8 @@ async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
         }
     };
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.or_store_error()?;
+    // Only of a file that had no chain: in one that has, rows behind its end are damage.
+    let without_chain = ledger::is_without_chain(&mut transaction).await?;
     MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error)
         | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
@@ -159,6 +163,9 @@ async fn migrate(connect: &SqliteConnectOptions) -> Result<()> {
         }
         other => Error::new(crate::ErrorKind::Internal, other),
     })?;
+    if without_chain {
+        ledger::begin_chain(&mut transaction).await?;
+    }
     transaction.commit().await.or_store_error()?;
     connection.close().await.or_store_error()
 }

@@ -7,10 +7,9 @@ use sqlx::{Decode, Row, Sqlite, Type};
 use uuid::Uuid;
 
 use super::error::{OrStoreError, StoreError};
-use crate::amount::{Amount, Asset};
+use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{AccountId, NodeId, TransferId};
-use crate::ledger::{Account, HoldState, Posted, Transfer, TransferKind};
+use crate::id::NodeId;
 use crate::scheduler::{Tally, Task};
 use crate::time::Timestamp;
 
@@ -22,7 +21,7 @@ where
     row.try_get(column).or_store_error()
 }
 
-fn damaged(column: &'static str) -> Error {
+pub(super) fn damaged(column: &'static str) -> Error {
     let error = sqlx::Error::ColumnDecode {
         index: column.to_owned(),
         source: "a value that fogcore does not write".into(),
@@ -48,9 +47,15 @@ pub(super) fn amount_bytes(amount: Amount) -> Vec<u8> {
 }
 
 pub(super) fn amount(row: &SqliteRow, column: &'static str) -> Result<Amount> {
-    let bytes: &[u8] = get(row, column)?;
-    let bytes = bytes.try_into().map_err(|_| damaged(column))?;
-    Ok(Amount::from_base_units(u128::from_be_bytes(bytes)))
+    amount_option(row, column)?.ok_or_else(|| damaged(column))
+}
+
+pub(super) fn amount_option(row: &SqliteRow, column: &'static str) -> Result<Option<Amount>> {
+    let bytes: Option<&[u8]> = get(row, column)?;
+    let units = |bytes: &[u8]| Ok(u128::from_be_bytes(bytes.try_into()?));
+    let units = bytes.map(units).transpose();
+    let units = units.map_err(|_: std::array::TryFromSliceError| damaged(column))?;
+    Ok(units.map(Amount::from_base_units))
 }
 
 pub(super) fn id_bytes(id: Uuid) -> Vec<u8> {
@@ -61,7 +66,7 @@ pub(super) fn id(row: &SqliteRow, column: &'static str) -> Result<Uuid> {
     id_option(row, column)?.ok_or_else(|| damaged(column))
 }
 
-fn id_option(row: &SqliteRow, column: &'static str) -> Result<Option<Uuid>> {
+pub(super) fn id_option(row: &SqliteRow, column: &'static str) -> Result<Option<Uuid>> {
     let bytes: Option<&[u8]> = get(row, column)?;
     bytes.map(|bytes| Uuid::from_slice(bytes).map_err(|_| damaged(column))).transpose()
 }
@@ -79,58 +84,9 @@ pub(super) fn integer(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-pub(super) fn account(row: &SqliteRow) -> Result<Account> {
-    let asset = Asset::new(get(row, "asset")?, count(row, "scale")?);
-    Ok(Account {
-        debits_must_not_exceed_credits: get(row, "debits_limited")?,
-        credits_must_not_exceed_debits: get(row, "credits_limited")?,
-        debits_pending: amount(row, "debits_pending")?,
-        debits_posted: amount(row, "debits_posted")?,
-        credits_pending: amount(row, "credits_pending")?,
-        credits_posted: amount(row, "credits_posted")?,
-        opened_at: time(row, "opened_at")?,
-        ..Account::new(parsed(row, "id")?, asset.map_err(|_| damaged("asset"))?)
-    })
-}
-
 /// A name of a fieldless enum, as in JSON but without the quotes.
 pub(super) fn name<T: Serialize>(value: &T) -> Result<String> {
     Ok(to_json(value)?.trim_matches('"').to_owned())
-}
-
-pub(super) fn named<T: DeserializeOwned>(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<T>> {
-    let text: Option<&str> = get(row, column)?;
-    let value = text.map(|text| serde_json::from_value(serde_json::Value::from(text)));
-    value.transpose().map_err(|_| damaged(column))
-}
-
-pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
-    let pair = || -> Result<(AccountId, AccountId, Amount)> {
-        Ok((parsed(row, "debit")?, parsed(row, "credit")?, amount(row, "amount")?))
-    };
-    let hold = || -> Result<TransferId> { Ok(TransferId::from_uuid(id(row, "hold")?)) };
-    let kind = match get::<&str>(row, "type")? {
-        "direct" => {
-            let (debit, credit, amount) = pair()?;
-            TransferKind::Direct { debit, credit, amount }
-        }
-        "hold" => {
-            let (debit, credit, amount) = pair()?;
-            TransferKind::Hold { debit, credit, amount }
-        }
-        "post" => TransferKind::Post { hold: hold()?, amount: amount(row, "amount")? },
-        "void" => TransferKind::Void { hold: hold()? },
-        _ => return Err(damaged("type")),
-    };
-    let purpose = named(row, "purpose")?.ok_or_else(|| damaged("purpose"))?;
-    let reference = id_option(row, "reference")?;
-    let transfer = Transfer::new(TransferId::from_uuid(id(row, "id")?), kind, purpose);
-    let transfer = Transfer { reference, ..transfer };
-    let hold: Option<HoldState> = named(row, "hold_state")?;
-    Ok(Posted { transfer, at: time(row, "at")?, hold })
 }
 
 /// Reads a row of `tasks`: of its columns, only `task`.

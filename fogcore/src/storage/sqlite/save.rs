@@ -10,8 +10,7 @@ use super::lists::{Batch, Rows, Values, write_all};
 use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{NodeId, TaskId, TransferId};
-use crate::ledger::{Account, BookChanges, HoldState, Posted, TransferFlags, TransferKind};
+use crate::id::{NodeId, TaskId};
 use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
@@ -33,8 +32,10 @@ impl Loaded {
         for (node, more) in &changes.tallies {
             self.tallies.entry(node.clone()).or_default().add(more);
         }
-        let statements =
-            self.money(&book).chain(self.tasks_of(&changes, now)?).chain(self.tallied(&changes));
+        let money = self.known.number(connection, &self.set.book, &book).await?;
+        self.kept += money.bytes;
+        let tasks = self.tasks_of(&changes, now)?;
+        let statements = money.statements().chain(tasks).chain(self.tallied(&changes));
         write_all(connection, statements).await
     }
 
@@ -60,18 +61,6 @@ impl Loaded {
         }
         self.last_seq = Some(last);
         Ok(())
-    }
-
-    fn money(&self, changes: &BookChanges) -> impl Iterator<Item = Result<Batch>> {
-        let book = &self.set.book;
-        let accounts: Vec<_> = changes.accounts.iter().filter_map(|id| book.account(id)).collect();
-        let transfers = |ids: &[TransferId]| -> Vec<_> {
-            ids.iter().filter_map(|id| book.transfer(*id)).collect()
-        };
-        ACCOUNTS
-            .batches(accounts, bind_account)
-            .chain(TRANSFERS.batches(transfers(&changes.transfers), bind_transfer))
-            .chain(HOLDS.batches(transfers(&changes.ended_holds), bind_hold))
     }
 
     fn tasks_of(
@@ -109,84 +98,6 @@ impl Loaded {
             changes.tallies.keys().filter_map(|node| self.tallies.get_key_value(node)).collect();
         TALLIES.batches(tallies, bind_tally)
     }
-}
-
-const ACCOUNTS: Rows = Rows {
-    head: "INSERT INTO accounts (id, asset, scale, debits_limited, credits_limited,
-        debits_pending, debits_posted, credits_pending, credits_posted, opened_at)",
-    columns: 10,
-    tail: "ON CONFLICT (id) DO UPDATE SET debits_pending = excluded.debits_pending,
-        debits_posted = excluded.debits_posted, credits_pending = excluded.credits_pending,
-        credits_posted = excluded.credits_posted",
-};
-
-fn bind_account(row: &mut Values, account: &Account) -> Result<()> {
-    let plain = Account::new(account.id.clone(), account.asset.clone());
-    let user_data = |a: &Account| (a.reference, a.user_data_64, a.user_data_32);
-    if account.closed || account.history || user_data(account) != user_data(&plain) {
-        return Err(no_place("closed accounts, history and user data"));
-    }
-    row.push(account.id.as_str())
-        .push(account.asset.code())
-        .push(i64::from(account.asset.scale()))
-        .push(account.debits_must_not_exceed_credits)
-        .push(account.credits_must_not_exceed_debits)
-        .push(amount_bytes(account.debits_pending))
-        .push(amount_bytes(account.debits_posted))
-        .push(amount_bytes(account.credits_pending))
-        .push(amount_bytes(account.credits_posted))
-        .push(account.opened_at.as_micros());
-    Ok(())
-}
-
-const TRANSFERS: Rows = Rows {
-    head: "INSERT INTO transfers
-        (id, type, debit, credit, amount, hold, hold_state, purpose, reference, at)",
-    columns: 10,
-    tail: "",
-};
-
-fn bind_transfer(row: &mut Values, posted: &Posted) -> Result<()> {
-    let transfer = &posted.transfer;
-    let is_plain = transfer.flags == TransferFlags::NONE && transfer.timeout_seconds == 0;
-    if !is_plain || (transfer.user_data_64, transfer.user_data_32) != (0, 0) {
-        return Err(no_place("flags, timeouts and user data"));
-    }
-    let (kind, amount) = match &transfer.kind {
-        TransferKind::Direct { amount, .. } => ("direct", Some(*amount)),
-        TransferKind::Hold { amount, .. } => ("hold", Some(*amount)),
-        TransferKind::Post { amount, .. } => ("post", Some(*amount)),
-        TransferKind::Void { .. } => ("void", None),
-        TransferKind::Expire { .. } => return Err(no_place("timeouts")),
-    };
-    let [debit, credit] = transfer.accounts().map_or([None; 2], |sides| sides.map(Some));
-    row.push(id_bytes(transfer.id.uuid()))
-        .push(kind)
-        .push(debit.map(|account| account.as_str()))
-        .push(credit.map(|account| account.as_str()))
-        .push(amount.map(amount_bytes))
-        .push(transfer.ends_hold().map(|hold| id_bytes(hold.uuid())))
-        .push(posted.hold.map(HoldState::name))
-        .push(transfer.purpose.name())
-        .push(transfer.reference.map(id_bytes))
-        .push(posted.at.as_micros());
-    Ok(())
-}
-
-/// What the tables have no columns for is refused: what is acknowledged must be there.
-fn no_place(what: &str) -> Error {
-    Error::invalid("flags", format!("this version of the SQLite store cannot keep {what}"))
-}
-
-const HOLDS: Rows = Rows {
-    head: "UPDATE transfers SET hold_state = v.column2 FROM (",
-    columns: 2,
-    tail: ") AS v WHERE transfers.id = v.column1",
-};
-
-fn bind_hold(row: &mut Values, posted: &Posted) -> Result<()> {
-    row.push(id_bytes(posted.transfer.id.uuid())).push(posted.hold.map(HoldState::name));
-    Ok(())
 }
 
 const NEW_TASKS: Rows = Rows {

@@ -1,0 +1,167 @@
+//! What readers ask of the ledger.
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::{id, id_bytes, integer, rows};
+use crate::error::Result;
+use crate::id::{AccountId, TransferId};
+use crate::ledger::{Account, AccountFilter, JournalEntry, Place, Side, TransferFilter};
+use crate::storage::sqlite::error::OrStoreError;
+use crate::storage::sqlite::rows::count;
+use crate::time::Timestamp;
+
+pub(super) const ACCOUNT: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
+    n.credits_pending, n.credits_posted FROM accounts a JOIN counters n ON n.no = a.no
+    WHERE a.id = ?";
+
+pub(super) const EVERY_ACCOUNT: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
+    n.credits_pending, n.credits_posted FROM accounts a JOIN counters n ON n.no = a.no
+    ORDER BY a.no";
+
+pub(super) const TRANSFER: &str = "SELECT t.*, d.id AS debit_id, c.id AS credit_id,
+    h.id AS hold_id FROM transfers t CROSS JOIN accounts d ON d.no = t.debit
+    CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
+    WHERE t.id = ?";
+
+/// The journal behind a place, in its order.
+pub(super) const JOURNAL: &str = "SELECT t.*, d.id AS debit_id, c.id AS credit_id,
+    h.id AS hold_id FROM transfers t CROSS JOIN accounts d ON d.no = t.debit
+    CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
+    WHERE t.seq > ? ORDER BY t.seq LIMIT +?";
+
+pub(super) const BALANCES: &str = "SELECT b.*, a.id AS account_id, t.id AS transfer_id
+    FROM accounts a CROSS JOIN balances b ON b.account = a.no
+    CROSS JOIN transfers t ON t.seq = b.seq
+    WHERE a.id = ? AND b.seq > ? ORDER BY b.seq LIMIT +?";
+
+pub(super) const BALANCE_AT: &str = "SELECT b.*, a.id AS account_id, t.id AS transfer_id
+    FROM accounts a CROSS JOIN balances b ON b.account = a.no
+    CROSS JOIN transfers t ON t.seq = b.seq
+    WHERE a.id = ? AND b.at <= ? ORDER BY b.seq DESC LIMIT 1";
+
+/// The holds whose time is over, first those that are over longest.
+pub(super) async fn due(
+    readers: &SqlitePool,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<TransferId>> {
+    let rows = sqlx::query(
+        "SELECT id FROM transfers
+         WHERE hold_state = 0 AND expires_at IS NOT NULL AND expires_at <= ?
+         ORDER BY expires_at, at, id LIMIT +?",
+    )
+    .bind(now.as_micros())
+    .bind(integer(limit))
+    .fetch_all(readers)
+    .await
+    .or_store_error()?;
+    rows.iter().map(|row| Ok(TransferId::from_uuid(id(row, "id")?))).collect()
+}
+
+/// The place of a row with a `seq`.
+pub(super) fn place(row: &SqliteRow) -> Result<Place> {
+    Ok(Place::from_number(count(row, "seq")?))
+}
+
+pub(super) async fn accounts(
+    readers: &SqlitePool,
+    filter: &AccountFilter,
+    after: Option<&AccountId>,
+    limit: usize,
+) -> Result<Vec<Account>> {
+    // Only what is asked for stands in the query, so that it can use the index on that.
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT a.*, n.closed, n.debits_pending, n.debits_posted, n.credits_pending,
+         n.credits_posted FROM accounts a CROSS JOIN counters n ON n.no = a.no WHERE a.id > ",
+    );
+    query.push_bind(after.map_or("", AccountId::as_str));
+    if let Some(asset) = &filter.asset {
+        query.push(" AND a.asset = ").push_bind(asset.code());
+        query.push(" AND a.scale = ").push_bind(i64::from(asset.scale()));
+    }
+    if let Some(closed) = filter.closed {
+        query.push(" AND n.closed = ").push_bind(i64::from(closed));
+    }
+    let user_data = (filter.reference, filter.user_data_64, filter.user_data_32);
+    with_user_data(&mut query, "a.", user_data);
+    query.push(" ORDER BY a.id LIMIT +").push_bind(integer(limit));
+    let rows = query.build().fetch_all(readers).await.or_store_error()?;
+    rows.iter().map(rows::account).collect()
+}
+
+pub(super) async fn transfers(
+    readers: &SqlitePool,
+    filter: &TransferFilter,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<JournalEntry>> {
+    let after = after.unwrap_or_default();
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT t.*, d.id AS debit_id, c.id AS credit_id, h.id AS hold_id FROM (",
+    );
+    let sides: &[Option<&str>] = match (&filter.account, filter.side) {
+        (None, _) => &[None],
+        (Some(_), Some(Side::Debit)) => &[Some("debit")],
+        (Some(_), Some(Side::Credit)) => &[Some("credit")],
+        // Two walks through an index each, merged; no transfer is in both.
+        (Some(_), None) => &[Some("debit"), Some("credit")],
+    };
+    for (number, side) in sides.iter().enumerate() {
+        if number > 0 {
+            query.push(" UNION ALL ");
+        }
+        query.push("SELECT seq FROM transfers WHERE seq > ").push_bind(integer(after.number()));
+        if let Some((side, account)) = side.zip(filter.account.as_ref()) {
+            query.push(" AND ").push(side).push(" = (SELECT no FROM accounts WHERE id = ");
+            query.push_bind(account.as_str()).push(")");
+        }
+        conditions(&mut query, filter);
+    }
+    query.push(" ORDER BY seq LIMIT +").push_bind(integer(limit));
+    query.push(
+        ") p CROSS JOIN transfers t ON t.seq = p.seq CROSS JOIN accounts d ON d.no = t.debit
+         CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
+         ORDER BY t.seq",
+    );
+    let rows = query.build().fetch_all(readers).await.or_store_error()?;
+    let entry = |row| Ok(JournalEntry { place: place(row)?, posted: rows::posted(row)? });
+    rows.iter().map(entry).collect()
+}
+
+fn conditions<'f>(query: &mut QueryBuilder<Sqlite>, filter: &'f TransferFilter) {
+    if let Some(from) = filter.from {
+        query.push(" AND at >= ").push_bind(from.as_micros());
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND at < ").push_bind(until.as_micros());
+    }
+    if let Some(purpose) = filter.purpose {
+        query.push(" AND purpose = ").push_bind(purpose.name());
+    }
+    with_user_data(query, "", (filter.reference, filter.user_data_64, filter.user_data_32));
+}
+
+/// Conditions on user data; zero is NULL in the tables.
+fn with_user_data(
+    query: &mut QueryBuilder<Sqlite>,
+    table: &str,
+    (reference, long, short): (Option<uuid::Uuid>, Option<u64>, Option<u32>),
+) {
+    if let Some(reference) = reference {
+        query.push(format!(" AND {table}reference = ")).push_bind(id_bytes(reference));
+    }
+    let numbers =
+        [("user_data_64", long.map(rows::long)), ("user_data_32", short.map(rows::short))];
+    for (column, data) in numbers {
+        match data {
+            None => {}
+            Some(None) => {
+                query.push(format!(" AND {table}{column} IS NULL"));
+            }
+            Some(Some(data)) => {
+                query.push(format!(" AND {table}{column} = ")).push_bind(data);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What of the ledger is in memory, between the file and the [`Book`], and its way in.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::SqliteConnection;
+
+use super::rows;
+use crate::error::Result;
+use crate::id::{AccountId, TransferId};
+use crate::ledger::{Book, Chain, TransferKind};
+use crate::storage::sqlite::error::OrStoreError;
+use crate::storage::sqlite::lists::{id_list, texts};
+use crate::storage::sqlite::request::Wanted;
+use crate::storage::sqlite::rows::get;
+
+/// About how many bytes a transfer and its place in the maps take, and an account.
+pub(super) const TRANSFER: usize = 512;
+pub(super) const ACCOUNT: usize = 640;
+
+/// The one chain of a file: its lock makes all who write it one writer.
+pub(super) const WRITER: u32 = 1;
+
+/// What is known of the ledger beside what the book holds.
+#[derive(Debug, Default)]
+pub(in crate::storage::sqlite) struct Known {
+    /// The numbers of the accounts in the book.
+    pub(super) accounts: HashMap<AccountId, i64>,
+    /// Where the holds in the book stand in the journal.
+    pub(super) holds: HashMap<TransferId, i64>,
+    /// Transfers that were looked for: unless the book has them or knows that they failed, there
+    /// is nothing under these ids.
+    transfers: HashSet<TransferId>,
+    /// Accounts that were looked for: unless the book has them, they are not there.
+    missing: HashSet<AccountId>,
+    pub(super) ends: Option<Ends>,
+}
+
+/// Where the tables end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) account: i64,
+    pub(super) transfer: i64,
+    pub(super) failed: i64,
+    pub(super) chain: Chain,
+}
+
+impl Known {
+    /// Loads the transfers, the holds that they end, and the ids that failed; returns about how
+    /// many bytes they take. What holds touch is wanted from then on.
+    pub(in crate::storage::sqlite) async fn load_transfers(
+        &mut self,
+        connection: &mut SqliteConnection,
+        book: &mut Book,
+        wanted: &mut Wanted,
+    ) -> Result<usize> {
+        let mut unknown = Vec::new();
+        for id in &wanted.transfers {
+            if self.transfers.insert(*id) {
+                unknown.push(id.uuid());
+            } else if let Some(posted) = book.transfer(*id) {
+                wanted.accounts.extend(posted.transfer.accounts().into_iter().flatten().cloned());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(0);
+        }
+        let ends = self.ends(connection).await?;
+        let list = id_list(&unknown);
+        if ends.transfer > 0 {
+            let found = sqlx::query(FIND_TRANSFERS).bind(&list).fetch_all(&mut *connection);
+            for row in found.await.or_store_error()? {
+                let posted = rows::posted(&row)?;
+                if matches!(posted.transfer.kind, TransferKind::Hold { .. }) {
+                    self.holds.insert(posted.transfer.id, get(&row, "seq")?);
+                }
+                wanted.accounts.extend(posted.transfer.accounts().into_iter().flatten().cloned());
+                book.load_transfer(posted);
+            }
+        }
+        if ends.failed > 0 {
+            let found = sqlx::query(FIND_FAILED).bind(&list).fetch_all(&mut *connection);
+            for row in found.await.or_store_error()? {
+                let failed = rows::failed(&row)?;
+                book.load_failed(failed.id, failed.code);
+            }
+        }
+        Ok(unknown.len() * TRANSFER)
+    }
+
+    /// Loads the accounts; returns about how many bytes they take.
+    pub(in crate::storage::sqlite) async fn load_accounts(
+        &mut self,
+        connection: &mut SqliteConnection,
+        book: &mut Book,
+        wanted: impl IntoIterator<Item = AccountId>,
+    ) -> Result<usize> {
+        let mut unknown: Vec<_> = wanted
+            .into_iter()
+            .filter(|id| !self.accounts.contains_key(id) && !self.missing.contains(id))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(0);
+        }
+        let found = sqlx::query(FIND_ACCOUNTS)
+            .bind(texts(unknown.iter().map(AccountId::as_str))?)
+            .fetch_all(connection)
+            .await
+            .or_store_error()?;
+        for row in &found {
+            let account = rows::account(row)?;
+            self.accounts.insert(account.id.clone(), get(row, "no")?);
+            book.load_account(account);
+        }
+        let bytes = unknown.len() * ACCOUNT;
+        unknown.retain(|id| !self.accounts.contains_key(id));
+        self.missing.extend(unknown);
+        Ok(bytes)
+    }
+
+    /// Where the tables end.
+    pub(super) async fn ends(&mut self, connection: &mut SqliteConnection) -> Result<Ends> {
+        if let Some(ends) = self.ends {
+            return Ok(ends);
+        }
+        let row = sqlx::query(
+            "SELECT (SELECT ifnull(max(no), 0) FROM accounts) AS account,
+             (SELECT ifnull(max(seq), 0) FROM transfers) AS transfer,
+             (SELECT ifnull(max(seq), 0) FROM failed_transfers) AS failed",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .or_store_error()?;
+        let link =
+            sqlx::query("SELECT * FROM ledger_links WHERE writer = ? ORDER BY number DESC LIMIT 1")
+                .bind(WRITER)
+                .fetch_optional(connection)
+                .await
+                .or_store_error()?;
+        let chain = match link {
+            Some(row) => Chain::at(rows::link(&row)?.head()),
+            None => Chain::new(WRITER),
+        };
+        let ends = Ends {
+            account: get(&row, "account")?,
+            transfer: get(&row, "transfer")?,
+            failed: get(&row, "failed")?,
+            chain,
+        };
+        self.ends = Some(ends);
+        Ok(ends)
+    }
+}
+
+/// Takes ids one behind another: much cheaper than a list that has to be parsed.
+const FIND_TRANSFERS: &str = "WITH RECURSIVE wanted (place) AS (
+        VALUES (1) UNION ALL SELECT place + 16 FROM wanted WHERE place + 16 < length(?1))
+    SELECT t.*, d.id AS debit_id, c.id AS credit_id, h.id AS hold_id
+    FROM wanted CROSS JOIN transfers t ON t.id = substr(?1, wanted.place, 16)
+    CROSS JOIN accounts d ON d.no = t.debit CROSS JOIN accounts c ON c.no = t.credit
+    LEFT JOIN transfers h ON h.seq = t.hold";
+
+const FIND_FAILED: &str = "WITH RECURSIVE wanted (place) AS (
+        VALUES (1) UNION ALL SELECT place + 16 FROM wanted WHERE place + 16 < length(?1))
+    SELECT f.* FROM wanted CROSS JOIN failed_transfers f ON f.id = substr(?1, wanted.place, 16)";
+
+const FIND_ACCOUNTS: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
+        n.credits_pending, n.credits_posted
+    FROM json_each(?) w CROSS JOIN accounts a ON a.id = w.value
+    CROSS JOIN counters n ON n.no = a.no";

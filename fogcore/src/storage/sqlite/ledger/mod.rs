@@ -1,0 +1,177 @@
+//! Accounts and transfers in SQLite.
+//!
+//! What a batch touches is loaded into the book and stays there ([`loaded`]); what it changed goes
+//! back in few statements ([`save`]). Readers have queries of their own ([`find`]).
+
+mod begin;
+mod find;
+mod loaded;
+mod rows;
+mod save;
+mod verify;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+
+pub(super) use self::begin::{begin_chain, is_without_chain};
+pub(super) use self::loaded::Known;
+use super::SqliteStore;
+use super::error::{OrStoreError, StoreError};
+use super::request::Wanted;
+use super::rows::{id, id_bytes, integer};
+use crate::error::{Error, Result};
+use crate::id::{AccountId, TransferId};
+use crate::ledger::{
+    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, HoldState, JournalEntry,
+    LedgerError, LedgerStore, MAX_BATCH, Place, Posted, Transfer, TransferFilter, TrialBalance,
+    Verified,
+};
+use crate::registry::page_limit;
+use crate::scheduler::WorkingSet;
+use crate::storage::check_batch;
+use crate::time::Timestamp;
+
+#[async_trait]
+impl LedgerStore for SqliteStore {
+    async fn open_accounts(
+        &self,
+        accounts: Vec<Account>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Account>>> {
+        check_batch(accounts.len(), MAX_BATCH)?;
+        let wanted = Wanted::accounts(accounts.iter().map(|account| account.id.clone()), now);
+        let open = move |set: &mut WorkingSet| {
+            let each = accounts.iter().cloned();
+            each.map(|account| Ok(set.book.open(account, now)?.clone())).collect()
+        };
+        self.writer.decide(wanted, open).await
+    }
+
+    async fn transfer(
+        &self,
+        transfers: Vec<Transfer>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Applied, LedgerError>>> {
+        if transfers.len() > MAX_BATCH {
+            return Err(LedgerError::TooMuchData(transfers.len()).into());
+        }
+        let wanted = Wanted::transfers(&transfers, now);
+        let apply = move |set: &mut WorkingSet| set.book.apply_batch(&transfers, now);
+        Ok(self.writer.decide(wanted, apply).await??)
+    }
+
+    async fn expire_holds(&self, now: Timestamp, limit: usize) -> Result<Vec<Posted>> {
+        let due = find::due(&self.readers, now, page_limit(limit)?).await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut wanted = Wanted::accounts([], now);
+        for hold in &due {
+            wanted.transfers.extend([*hold, Transfer::expiry_id(*hold)]);
+        }
+        // What somebody else ended meanwhile is left out, under the lock.
+        let end = move |set: &mut WorkingSet| {
+            let book = &mut set.book;
+            let is_pending = |posted: &Posted| posted.hold == Some(HoldState::Pending);
+            let mut ended = Vec::with_capacity(due.len());
+            for hold in due.iter().copied() {
+                if book.transfer(hold).is_some_and(is_pending) {
+                    match book.expire(hold, now) {
+                        Ok(posted) => ended.push(posted.clone()),
+                        Err(error) => tracing::error!(%error, %hold, "a hold cannot be ended"),
+                    }
+                }
+            }
+            ended
+        };
+        self.writer.decide(wanted, end).await
+    }
+
+    async fn account(&self, account: &AccountId) -> Result<Option<Account>> {
+        let row = sqlx::query(find::ACCOUNT)
+            .bind(account.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .or_store_error()?;
+        row.map(|row| rows::account(&row)).transpose()
+    }
+
+    async fn accounts(
+        &self,
+        filter: &AccountFilter,
+        after: Option<&AccountId>,
+        limit: usize,
+    ) -> Result<Vec<Account>> {
+        find::accounts(&self.readers, filter, after, page_limit(limit)?).await
+    }
+
+    async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>> {
+        let row = sqlx::query(find::TRANSFER)
+            .bind(id_bytes(transfer.uuid()))
+            .fetch_optional(&self.readers)
+            .await
+            .or_store_error()?;
+        row.map(|row| rows::posted(&row)).transpose()
+    }
+
+    async fn transfers(
+        &self,
+        filter: &TransferFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>> {
+        find::transfers(&self.readers, filter, after, page_limit(limit)?).await
+    }
+
+    async fn balances(
+        &self,
+        account: &AccountId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<BalanceEntry>> {
+        let rows = sqlx::query(find::BALANCES)
+            .bind(account.as_str())
+            .bind(integer(after.unwrap_or_default().number()))
+            .bind(integer(page_limit(limit)?))
+            .fetch_all(&self.readers)
+            .await
+            .or_store_error()?;
+        let entry =
+            |row| Ok(BalanceEntry { place: find::place(row)?, balance: rows::balance(row)? });
+        rows.iter().map(entry).collect()
+    }
+
+    async fn balance_at(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+    ) -> Result<Option<AccountBalance>> {
+        let row = sqlx::query(find::BALANCE_AT)
+            .bind(account.as_str())
+            .bind(at.as_micros())
+            .fetch_optional(&self.readers)
+            .await
+            .or_store_error()?;
+        row.map(|row| rows::balance(&row)).transpose()
+    }
+
+    async fn trial_balance(&self) -> Result<TrialBalance> {
+        // One statement reads one snapshot.
+        sqlx::query(find::EVERY_ACCOUNT)
+            .fetch(&self.readers)
+            .map_err(|error| Error::from(StoreError(error)))
+            .try_fold(TrialBalance::default(), |mut balance, row| async move {
+                balance.add(&rows::account(&row)?);
+                Ok(balance)
+            })
+            .await
+    }
+
+    async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
+        // One transaction reads one snapshot.
+        let mut snapshot = self.readers.begin().await.or_store_error()?;
+        let verified = verify::verify(&mut snapshot, anchors).await;
+        snapshot.rollback().await.or_store_error()?;
+        verified
+    }
+}

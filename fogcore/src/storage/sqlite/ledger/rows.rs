@@ -1,0 +1,218 @@
+//! Between the ledger's rows and values.
+
+use serde::Deserialize;
+use serde::de::value::{Error as NameError, StrDeserializer};
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::amount::Asset;
+use crate::error::Result;
+use crate::id::{AccountId, TransferId};
+use crate::ledger::{
+    Account, AccountBalance, Digest, FailedTransfer, HoldState, Link, Posted, Purpose, Transfer,
+    TransferFlags, TransferKind,
+};
+use crate::storage::sqlite::rows::{
+    amount, amount_option, count, damaged, get, id, id_option, integer, parsed, time,
+};
+use crate::time::Timestamp;
+
+/// The bits of an account's flags, which are TigerBeetle's.
+const DEBITS_LIMITED: i64 = 2;
+const CREDITS_LIMITED: i64 = 4;
+const HISTORY: i64 = 8;
+const CLOSED: i64 = 32;
+
+/// The flags of an account as it is opened.
+pub(super) fn flags(account: &Account) -> i64 {
+    let flags = [
+        (account.debits_must_not_exceed_credits, DEBITS_LIMITED),
+        (account.credits_must_not_exceed_debits, CREDITS_LIMITED),
+        (account.history, HISTORY),
+        (account.closed, CLOSED),
+    ];
+    flags.into_iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum()
+}
+
+/// An account as it is now.
+pub(super) fn account(row: &SqliteRow) -> Result<Account> {
+    Ok(Account {
+        closed: switch(row, "closed")?,
+        debits_pending: amount(row, "debits_pending")?,
+        debits_posted: amount(row, "debits_posted")?,
+        credits_pending: amount(row, "credits_pending")?,
+        credits_posted: amount(row, "credits_posted")?,
+        ..opened(row)?
+    })
+}
+
+/// An account as it was opened.
+pub(super) fn opened(row: &SqliteRow) -> Result<Account> {
+    let flags: i64 = get(row, "flags")?;
+    let known = DEBITS_LIMITED | CREDITS_LIMITED | HISTORY | CLOSED;
+    if flags & !known != 0 {
+        return Err(damaged("flags"));
+    }
+    let code: &str = get(row, "asset")?;
+    let scale = count(row, "scale")?;
+    let known = Asset::known(code).filter(|asset| asset.scale() == scale);
+    let asset = known.map_or_else(|| Asset::new(code, scale), Ok).map_err(|_| damaged("asset"))?;
+    let (reference, user_data_64, user_data_32) = user_data(row)?;
+    Ok(Account {
+        debits_must_not_exceed_credits: flags & DEBITS_LIMITED != 0,
+        credits_must_not_exceed_debits: flags & CREDITS_LIMITED != 0,
+        history: flags & HISTORY != 0,
+        closed: flags & CLOSED != 0,
+        reference,
+        user_data_64,
+        user_data_32,
+        opened_at: time(row, "opened_at")?,
+        ..Account::new(parsed(row, "id")?, asset)
+    })
+}
+
+fn switch(row: &SqliteRow, column: &'static str) -> Result<bool> {
+    match get::<i64>(row, column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(damaged(column)),
+    }
+}
+
+fn user_data(row: &SqliteRow) -> Result<(Option<Uuid>, u64, u32)> {
+    let long: Option<i64> = get(row, "user_data_64")?;
+    let short: Option<i64> = get(row, "user_data_32")?;
+    // Zero is NULL, so that what is written one way is read one way.
+    if long == Some(0) || short == Some(0) {
+        return Err(damaged("user_data_64"));
+    }
+    let short = u32::try_from(short.unwrap_or(0)).map_err(|_| damaged("user_data_32"))?;
+    Ok((id_option(row, "reference")?, long.unwrap_or(0).cast_unsigned(), short))
+}
+
+pub(super) fn type_number(kind: &TransferKind) -> i64 {
+    match kind {
+        TransferKind::Direct { .. } => 0,
+        TransferKind::Hold { .. } => 1,
+        TransferKind::Post { .. } => 2,
+        TransferKind::Void { .. } => 3,
+        TransferKind::Expire { .. } => 4,
+    }
+}
+
+pub(super) fn state_number(state: HoldState) -> i64 {
+    match state {
+        HoldState::Pending => 0,
+        HoldState::Posted => 1,
+        HoldState::Voided => 2,
+        HoldState::Expired => 3,
+    }
+}
+
+fn state(row: &SqliteRow) -> Result<Option<HoldState>> {
+    Ok(match get::<Option<i64>>(row, "hold_state")? {
+        None => None,
+        Some(0) => Some(HoldState::Pending),
+        Some(1) => Some(HoldState::Posted),
+        Some(2) => Some(HoldState::Voided),
+        Some(3) => Some(HoldState::Expired),
+        Some(_) => return Err(damaged("hold_state")),
+    })
+}
+
+/// A transfer, with the ids that its numbers stand for (`debit_id`, `credit_id`, `hold_id`). What
+/// a row has and the value cannot say (an amount of a void) is damage.
+pub(super) fn posted(row: &SqliteRow) -> Result<Posted> {
+    let kind: i64 = get(row, "type")?;
+    let (moved, ends) = (amount_option(row, "amount")?, id_option(row, "hold_id")?);
+    let side = |column| -> Result<AccountId> { parsed(row, column) };
+    let kind = match (kind, moved, ends.map(TransferId::from_uuid)) {
+        (0, Some(amount), None) => {
+            let (debit, credit) = (side("debit_id")?, side("credit_id")?);
+            TransferKind::Direct { debit, credit, amount }
+        }
+        (1, Some(amount), None) => {
+            let (debit, credit) = (side("debit_id")?, side("credit_id")?);
+            TransferKind::Hold { debit, credit, amount }
+        }
+        (2, Some(amount), Some(hold)) => TransferKind::Post { hold, amount },
+        (3, None, Some(hold)) => TransferKind::Void { hold },
+        (4, None, Some(hold)) => TransferKind::Expire { hold },
+        _ => return Err(damaged("type")),
+    };
+    let flags_stored: Option<i64> = get(row, "flags")?;
+    let flags = u16::try_from(flags_stored.unwrap_or(0)).ok().and_then(TransferFlags::from_bits);
+    let timeout: Option<i64> = get(row, "timeout")?;
+    // What is written one way is read one way: zero is NULL, and a number is that of a row.
+    if flags_stored == Some(0)
+        || timeout == Some(0)
+        || get::<Option<i64>>(row, "hold")?.is_some() != ends.is_some()
+    {
+        return Err(damaged("hold"));
+    }
+    let (reference, user_data_64, user_data_32) = user_data(row)?;
+    let transfer = Transfer {
+        id: TransferId::from_uuid(id(row, "id")?),
+        kind,
+        purpose: purpose(get(row, "purpose")?)?,
+        flags: flags.ok_or_else(|| damaged("flags"))?,
+        timeout_seconds: u32::try_from(timeout.unwrap_or(0)).map_err(|_| damaged("timeout"))?,
+        reference,
+        user_data_64,
+        user_data_32,
+    };
+    let posted = Posted { transfer, at: time(row, "at")?, hold: state(row)? };
+    let expires_at: Option<i64> = get(row, "expires_at")?;
+    let is_hold = matches!(posted.transfer.kind, TransferKind::Hold { .. });
+    if posted.hold.is_some() != is_hold
+        || expires_at != posted.expires_at().map(Timestamp::as_micros)
+    {
+        return Err(damaged("expires_at"));
+    }
+    Ok(posted)
+}
+
+fn purpose(name: &str) -> Result<Purpose> {
+    let name: StrDeserializer<'_, NameError> = StrDeserializer::new(name);
+    Purpose::deserialize(name).map_err(|_| damaged("purpose"))
+}
+
+/// What an account had, from `balances` with the ids `account_id` and `transfer_id`.
+pub(super) fn balance(row: &SqliteRow) -> Result<AccountBalance> {
+    Ok(AccountBalance {
+        account: parsed(row, "account_id")?,
+        transfer: TransferId::from_uuid(id(row, "transfer_id")?),
+        at: time(row, "at")?,
+        debits_pending: amount(row, "debits_pending")?,
+        debits_posted: amount(row, "debits_posted")?,
+        credits_pending: amount(row, "credits_pending")?,
+        credits_posted: amount(row, "credits_posted")?,
+    })
+}
+
+pub(super) fn failed(row: &SqliteRow) -> Result<FailedTransfer> {
+    let id = TransferId::from_uuid(id(row, "id")?);
+    Ok(FailedTransfer { id, code: parsed(row, "code")?, at: time(row, "at")? })
+}
+
+pub(super) fn link(row: &SqliteRow) -> Result<Link> {
+    let digest: &[u8] = get(row, "digest")?;
+    Ok(Link {
+        writer: count(row, "writer")?,
+        number: count(row, "number")?,
+        accounts: count(row, "accounts")?,
+        transfers: count(row, "transfers")?,
+        failed: count(row, "failed")?,
+        digest: Digest::from_bytes(digest.try_into().map_err(|_| damaged("digest"))?),
+    })
+}
+
+/// User data as it is stored: nothing for zero.
+pub(super) fn long(data: u64) -> Option<i64> {
+    (data != 0).then(|| data.cast_signed())
+}
+
+/// As [`long`].
+pub(super) fn short(data: u32) -> Option<i64> {
+    (data != 0).then(|| integer(data))
+}

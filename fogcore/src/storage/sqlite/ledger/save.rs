@@ -1,0 +1,299 @@
+//! The ledger's way back into the file: statements per batch, not per transfer.
+
+use sqlx::SqliteConnection;
+
+use super::loaded::{ACCOUNT, Known};
+use super::rows::{flags, long, short, state_number, type_number};
+use crate::amount::Amount;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::AccountId;
+use crate::ledger::{
+    Account, AccountBalance, Book, BookChanges, FailedTransfer, Link, Posted, Row, TransferFlags,
+    TransferKind,
+};
+use crate::storage::sqlite::lists::{Batch, Rows, Values};
+use crate::storage::sqlite::rows::{amount_bytes, id_bytes, integer};
+use crate::time::Timestamp;
+
+/// A transfer, its place in the journal, the numbers of its accounts, and the place of the hold
+/// that it ends.
+struct Placed<'b> {
+    seq: i64,
+    posted: &'b Posted,
+    sides: [i64; 2],
+    hold: Option<i64>,
+}
+
+/// What one call added to the ledger, with its numbers.
+#[derive(Default)]
+pub(in crate::storage::sqlite) struct Written<'b> {
+    opened: Vec<(i64, &'b Account)>,
+    counters: Vec<(i64, &'b Account)>,
+    plain: Vec<Placed<'b>>,
+    other: Vec<Placed<'b>>,
+    ended: Vec<(i64, &'b Posted)>,
+    balances: Vec<(i64, i64, &'b AccountBalance)>,
+    failed: Vec<(i64, FailedTransfer)>,
+    link: Option<Link>,
+    /// About how many bytes of it stay in memory.
+    pub(in crate::storage::sqlite) bytes: usize,
+}
+
+impl Known {
+    /// Gives what is new its place at the ends of the tables, and the chain its next link.
+    pub(in crate::storage::sqlite) async fn number<'b>(
+        &mut self,
+        connection: &mut SqliteConnection,
+        book: &'b Book,
+        changes: &'b BookChanges,
+    ) -> Result<Written<'b>> {
+        let is_new =
+            !changes.opened.is_empty() || !changes.journal.is_empty() || !changes.failed.is_empty();
+        if !is_new {
+            return Ok(Written::default());
+        }
+        let mut ends = self.ends(connection).await?;
+        let mut opened = Vec::with_capacity(changes.opened.len());
+        for account in &changes.opened {
+            ends.account += 1;
+            self.accounts.insert(account.id.clone(), ends.account);
+            opened.push((ends.account, account));
+        }
+        let changed = changes.accounts.iter().filter_map(|id| book.account(id));
+        let counters = changed.map(|account| Ok((self.account(&account.id)?, account)));
+        let counters = counters.collect::<Result<_>>()?;
+        let (mut plain, mut other) = (Vec::with_capacity(changes.journal.len()), Vec::new());
+        let mut balances = Vec::with_capacity(changes.history.len());
+        let mut history = changes.history.iter().peekable();
+        let posted = || changes.journal.iter().filter_map(|id| book.transfer(*id));
+        for posted in posted() {
+            ends.transfer += 1;
+            let id = posted.transfer.id;
+            if posted.hold.is_some() {
+                self.holds.insert(id, ends.transfer);
+            }
+            let placed = self.place(ends.transfer, posted, book)?;
+            if is_plain(posted) {
+                plain.push(placed)
+            } else {
+                other.push(placed)
+            }
+            while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
+                balances.push((self.account(&balance.account)?, ends.transfer, balance));
+            }
+        }
+        let ended = changes.ended_holds.iter().filter_map(|id| book.transfer(*id));
+        let ended = ended.map(|hold| Ok((self.hold(hold)?, hold))).collect::<Result<_>>()?;
+        let first_failed = ends.failed + 1;
+        ends.failed += integer(changes.failed.len());
+        let rows = changes.opened.iter().map(Row::Opened).chain(posted().map(Row::Posted));
+        let rows = rows.chain(changes.failed.iter().map(|failed| failed.row()));
+        let link = Some(ends.chain.extend(rows));
+        self.ends = Some(ends);
+        let bytes = opened.len() * ACCOUNT;
+        let failed = (first_failed..).zip(changes.failed.iter().copied()).collect();
+        Ok(Written { opened, counters, plain, other, ended, balances, failed, link, bytes })
+    }
+
+    fn account(&self, id: &AccountId) -> Result<i64> {
+        self.accounts.get(id).copied().ok_or_else(|| without_a_place("account", id))
+    }
+
+    fn hold(&self, posted: &Posted) -> Result<i64> {
+        let id = posted.transfer.id;
+        self.holds.get(&id).copied().ok_or_else(|| without_a_place("hold", &id))
+    }
+
+    fn place<'b>(&self, seq: i64, posted: &'b Posted, book: &'b Book) -> Result<Placed<'b>> {
+        let id = &posted.transfer.id;
+        let [debit, credit] = book.sides(posted).ok_or_else(|| without_a_place("hold of", id))?;
+        let hold = match posted.transfer.ends_hold() {
+            Some(hold) => {
+                let place = self.holds.get(&hold).copied();
+                Some(place.ok_or_else(|| without_a_place("hold", &hold))?)
+            }
+            None => None,
+        };
+        Ok(Placed { seq, posted, sides: [self.account(debit)?, self.account(credit)?], hold })
+    }
+}
+
+fn without_a_place(what: &str, id: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Internal, format!("{what} {id} has no place in the file"))
+}
+
+/// Whether the short statement has all of it, as for most transfers.
+fn is_plain(posted: &Posted) -> bool {
+    let transfer = &posted.transfer;
+    matches!(transfer.kind, TransferKind::Direct { .. })
+        && transfer.flags == TransferFlags::NONE
+        && transfer.reference.is_none()
+        && (transfer.user_data_64, transfer.user_data_32) == (0, 0)
+}
+
+impl<'b> Written<'b> {
+    /// The statements that write it.
+    pub(in crate::storage::sqlite) fn statements(
+        self,
+    ) -> impl Iterator<Item = Result<Batch>> + use<'b> {
+        OPENED
+            .batches(self.opened, bind_opened)
+            .chain(PLAIN.batches(self.plain, bind_plain))
+            .chain(OTHER.batches(self.other, bind_other))
+            .chain(ENDED.batches(self.ended, bind_ended))
+            .chain(COUNTERS.batches(self.counters, bind_counters))
+            .chain(BALANCES.batches(self.balances, bind_balance))
+            .chain(FAILED.batches(self.failed, bind_failed))
+            .chain(links(self.link.into_iter().collect()))
+    }
+}
+
+const OPENED: Rows = Rows {
+    head: "INSERT INTO accounts
+        (no, id, asset, scale, flags, reference, user_data_64, user_data_32, opened_at)",
+    columns: 9,
+    tail: "",
+};
+
+fn bind_opened(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
+    row.push(no)
+        .push(account.id.as_str())
+        .push(account.asset.code())
+        .push(i64::from(account.asset.scale()))
+        .push(flags(account))
+        .push(account.reference.map(id_bytes))
+        .push(long(account.user_data_64))
+        .push(short(account.user_data_32))
+        .push(account.opened_at.as_micros());
+    Ok(())
+}
+
+const COUNTERS: Rows = Rows {
+    head: "INSERT OR REPLACE INTO counters
+        (no, closed, debits_pending, debits_posted, credits_pending, credits_posted)",
+    columns: 6,
+    tail: "",
+};
+
+fn bind_counters(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
+    row.push(no).push(i64::from(account.closed));
+    let (debits, credits) = (
+        [account.debits_pending, account.debits_posted],
+        [account.credits_pending, account.credits_posted],
+    );
+    amounts(row, debits.into_iter().chain(credits));
+    Ok(())
+}
+
+fn amounts(row: &mut Values, amounts: impl Iterator<Item = Amount>) {
+    for amount in amounts {
+        row.push(amount_bytes(amount));
+    }
+}
+
+/// Most transfers: direct, with nothing special.
+const PLAIN: Rows = Rows {
+    head: "INSERT INTO transfers (seq, id, type, debit, credit, amount, purpose, at)",
+    columns: 8,
+    tail: "",
+};
+
+fn bind_plain(row: &mut Values, placed: Placed<'_>) -> Result<()> {
+    let Placed { seq, posted, sides: [debit, credit], .. } = placed;
+    let transfer = &posted.transfer;
+    row.push(seq)
+        .push(id_bytes(transfer.id.uuid()))
+        .push(type_number(&transfer.kind))
+        .push(debit)
+        .push(credit)
+        .push(transfer.amount().map(amount_bytes))
+        .push(transfer.purpose.name())
+        .push(posted.at.as_micros());
+    Ok(())
+}
+
+const OTHER: Rows = Rows {
+    head: "INSERT INTO transfers (seq, id, type, debit, credit, amount, purpose, at, hold,
+        hold_state, flags, timeout, expires_at, reference, user_data_64, user_data_32)",
+    columns: 16,
+    tail: "",
+};
+
+fn bind_other(row: &mut Values, placed: Placed<'_>) -> Result<()> {
+    let (hold, posted) = (placed.hold, placed.posted);
+    bind_plain(row, placed)?;
+    let transfer = &posted.transfer;
+    let flags = i64::from(transfer.flags.bits());
+    row.push(hold)
+        .push(posted.hold.map(state_number))
+        .push((flags != 0).then_some(flags))
+        .push(short(transfer.timeout_seconds))
+        .push(posted.expires_at().map(Timestamp::as_micros))
+        .push(transfer.reference.map(id_bytes))
+        .push(long(transfer.user_data_64))
+        .push(short(transfer.user_data_32));
+    Ok(())
+}
+
+const ENDED: Rows = Rows {
+    head: "UPDATE transfers SET hold_state = v.column2 FROM (",
+    columns: 2,
+    tail: ") AS v WHERE transfers.seq = v.column1",
+};
+
+fn bind_ended(row: &mut Values, (seq, hold): (i64, &Posted)) -> Result<()> {
+    row.push(seq).push(hold.hold.map(state_number));
+    Ok(())
+}
+
+const BALANCES: Rows = Rows {
+    head: "INSERT INTO balances
+        (account, seq, at, debits_pending, debits_posted, credits_pending, credits_posted)",
+    columns: 7,
+    tail: "",
+};
+
+fn bind_balance(
+    row: &mut Values,
+    (account, seq, balance): (i64, i64, &AccountBalance),
+) -> Result<()> {
+    row.push(account).push(seq).push(balance.at.as_micros());
+    let (debits, credits) = (
+        [balance.debits_pending, balance.debits_posted],
+        [balance.credits_pending, balance.credits_posted],
+    );
+    amounts(row, debits.into_iter().chain(credits));
+    Ok(())
+}
+
+const FAILED: Rows =
+    Rows { head: "INSERT INTO failed_transfers (seq, id, code, at)", columns: 4, tail: "" };
+
+fn bind_failed(row: &mut Values, (seq, failed): (i64, FailedTransfer)) -> Result<()> {
+    row.push(seq)
+        .push(id_bytes(failed.id.uuid()))
+        .push(failed.code.name())
+        .push(failed.at.as_micros());
+    Ok(())
+}
+
+const LINKS: Rows = Rows {
+    head: "INSERT INTO ledger_links (writer, number, accounts, transfers, failed, digest)",
+    columns: 6,
+    tail: "",
+};
+
+/// The statements that write the links.
+pub(super) fn links(links: Vec<Link>) -> impl Iterator<Item = Result<Batch>> {
+    LINKS.batches(links, bind_link)
+}
+
+fn bind_link(row: &mut Values, link: Link) -> Result<()> {
+    row.push(i64::from(link.writer))
+        .push(integer(link.number))
+        .push(integer(link.accounts))
+        .push(integer(link.transfers))
+        .push(integer(link.failed))
+        .push(link.digest.as_bytes().to_vec());
+    Ok(())
+}
