@@ -426,6 +426,32 @@ async fn a_file_of_the_first_schema_is_carried_over() {
     assert!(matches!(error.downcast_ref(), Some(Fault::Unknown { .. })), "{error}");
 }
 
+/// With `FOGCORE_FIXTURE=FILE` the file is kept: the fixture of this schema, once it is released.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_the_second_schema_has_all_that_was_put_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let fresh = open(&folder.path().join("fog.db")).await;
+    fill(&fresh).await;
+    if let Some(path) = std::env::var_os("FOGCORE_FIXTURE") {
+        fresh.backup(path).await.unwrap();
+    }
+    let (_folder, path) = fixture("0002");
+    let kept = open(&path).await;
+    // What is written today is what was written then: also the digests.
+    let verified = kept.verify(&[]).await.unwrap();
+    assert_eq!(verified, fresh.verify(&[]).await.unwrap());
+    assert!(kept.trial_balance().await.unwrap().is_balanced());
+    let everything = async |store: &SqliteStore| {
+        let accounts = store.accounts(&AccountFilter::default(), None, 100).await.unwrap();
+        let journal = store.transfers(&TransferFilter::default(), None, 100).await.unwrap();
+        let history = store.balances(&account_id("alice"), None, 100).await.unwrap();
+        (accounts, journal, history)
+    };
+    assert_eq!(everything(&kept).await, everything(&fresh).await);
+    let failed = send(&kept, vec![pay("too much", 1)], 50).await;
+    assert_eq!(failed, [ResultCode::IdAlreadyFailed]);
+}
+
 // Disks that fail
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,6 @@
 //! what they want to look at, so that it is loaded for all at once, and leave the writing to the
 //! writer. Each may be made again from the start, after what it did was undone.
 
-use std::collections::BTreeSet;
-
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
@@ -87,7 +85,8 @@ pub(super) fn closed() -> Error {
 pub(super) struct Wanted {
     pub(super) tasks: Vec<TaskId>,
     pub(super) names: Vec<Named>,
-    pub(super) accounts: BTreeSet<AccountId>,
+    /// Some more than once.
+    pub(super) accounts: Vec<AccountId>,
     pub(super) transfers: Vec<TransferId>,
     /// The latest point in time at which one of them is decided.
     pub(super) now: Option<Timestamp>,
@@ -139,7 +138,7 @@ impl Wanted {
     pub(super) fn add(&mut self, other: &Self) {
         self.tasks.extend_from_slice(&other.tasks);
         self.names.extend_from_slice(&other.names);
-        self.accounts.extend(other.accounts.iter().cloned());
+        self.accounts.extend_from_slice(&other.accounts);
         self.transfers.extend_from_slice(&other.transfers);
         self.now = self.now.max(other.now);
     }

@@ -129,7 +129,7 @@ pub(super) async fn transfers(
     rows.iter().map(entry).collect()
 }
 
-fn conditions<'f>(query: &mut QueryBuilder<Sqlite>, filter: &'f TransferFilter) {
+fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &TransferFilter) {
     if let Some(from) = filter.from {
         query.push(" AND at >= ").push_bind(from.as_micros());
     }

@@ -101,6 +101,8 @@ impl Known {
         if unknown.is_empty() {
             return Ok(0);
         }
+        unknown.sort_unstable();
+        unknown.dedup();
         let found = sqlx::query(FIND_ACCOUNTS)
             .bind(texts(unknown.iter().map(AccountId::as_str))?)
             .fetch_all(connection)

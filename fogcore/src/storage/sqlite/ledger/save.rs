@@ -74,9 +74,9 @@ impl Known {
             }
             let placed = self.place(ends.transfer, posted, book)?;
             if is_plain(posted) {
-                plain.push(placed)
+                plain.push(placed);
             } else {
-                other.push(placed)
+                other.push(placed);
             }
             while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
                 balances.push((self.account(&balance.account)?, ends.transfer, balance));
@@ -138,8 +138,8 @@ impl<'b> Written<'b> {
     ) -> impl Iterator<Item = Result<Batch>> + use<'b> {
         OPENED
             .batches(self.opened, bind_opened)
-            .chain(PLAIN.batches(self.plain, bind_plain))
-            .chain(OTHER.batches(self.other, bind_other))
+            .chain(PLAIN.batches(self.plain, |row, placed| bind_plain(row, &placed)))
+            .chain(OTHER.batches(self.other, |row, placed| bind_other(row, &placed)))
             .chain(ENDED.batches(self.ended, bind_ended))
             .chain(COUNTERS.batches(self.counters, bind_counters))
             .chain(BALANCES.batches(self.balances, bind_balance))
@@ -198,8 +198,8 @@ const PLAIN: Rows = Rows {
     tail: "",
 };
 
-fn bind_plain(row: &mut Values, placed: Placed<'_>) -> Result<()> {
-    let Placed { seq, posted, sides: [debit, credit], .. } = placed;
+fn bind_plain(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
+    let Placed { seq, posted, sides: [debit, credit], .. } = *placed;
     let transfer = &posted.transfer;
     row.push(seq)
         .push(id_bytes(transfer.id.uuid()))
@@ -219,7 +219,7 @@ const OTHER: Rows = Rows {
     tail: "",
 };
 
-fn bind_other(row: &mut Values, placed: Placed<'_>) -> Result<()> {
+fn bind_other(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
     let (hold, posted) = (placed.hold, placed.posted);
     bind_plain(row, placed)?;
     let transfer = &posted.transfer;
