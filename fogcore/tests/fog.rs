@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use fogcore::event::{Event, Notice, Subscription};
 use fogcore::id::TaskId;
-use fogcore::ledger::{Purpose, Transfer};
+use fogcore::ledger::{Account, Purpose, Transfer};
 use fogcore::registry::{Heartbeat, Ineligible, Liveness, Node, Percent, PowerState};
 use fogcore::scheduler::{
     Backoff, Failure, MAX_BYTES, Output, Progress, Refusal, TaskSpec, TaskState, executor_fn,
     settlement,
 };
 use fogcore::time::{Clock, ManualClock, Timestamp};
-use fogcore::{ErrorKind, Fog, FogConfig};
+use fogcore::{Error, ErrorKind, Fog, FogConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Barrier, mpsc};
@@ -983,10 +983,78 @@ async fn the_money_of_tasks_and_the_fogs_own_accounts_are_out_of_reach() {
             Transfer::direct(end, &alice, &escrow, cent, purpose),
             Transfer::direct(id, &escrow, &alice, cent, purpose),
             Transfer::direct(id, &account_id("fog:mint"), &alice, cent, Purpose::TaskReward),
+            Transfer::direct(id, &escrow, &alice, cent, Purpose::Mint),
+            Transfer::hold(id, &account_id("fog:mint"), &escrow, cent, Purpose::Mint),
         ] {
             let refused = fog.ledger().transfer(theft.clone()).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Denied, "{name}: {theft:?}");
         }
         assert_eq!(funds(&fog, "alice").await, (amount("0.9"), amount("0.1")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_forbidden_transfer_fails_its_chain_and_nothing_else() {
+    let (stores, _folder) = both_stores().await;
+    for (name, stores) in stores {
+        let (builder, _clock) = still();
+        let fog = builder.stores(stores).open().await.unwrap();
+        let alice = account_id("alice");
+        fog.ledger().mint(&alice, amount("1")).await.unwrap();
+        let bob = Account::new(account_id("bob"), fog.config().asset.clone());
+        fog.ledger().open_account(bob).await.unwrap();
+        let mut news = fog.subscribe();
+        let pay = |to: &str| {
+            let (id, cent) = (fog.ledger().new_id(), amount("0.01"));
+            Transfer::direct(id, &alice, &account_id(to), cent, Purpose::Transfer)
+        };
+        let batch = vec![
+            pay("bob"),
+            pay("fog:mint"),
+            pay("bob").linked(),
+            pay("fog:mint").linked(),
+            pay("bob"),
+            pay("nobody"),
+            pay("bob").linked(),
+            pay("bob"),
+        ];
+        let answers = fog.ledger().transfer_all(batch.clone()).await.unwrap();
+        let kinds: Vec<_> =
+            answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
+        let (denied, failed) = (Some(ErrorKind::Denied), Some(ErrorKind::Conflict));
+        let missing = Some(ErrorKind::NotFound);
+        assert_eq!(kinds, [None, denied, failed, denied, failed, missing, None, None], "{name}");
+        let cents = fog.ledger().account(&account_id("bob")).await.unwrap().unwrap().credits_posted;
+        assert_eq!(cents, amount("0.03"), "{name}");
+        for place in [0, 6, 7] {
+            let told = Event::TransferPosted { transfer: batch[place].id };
+            assert_eq!(news.next().await, Some(Notice::Event(told)), "{name}");
+        }
+        fog.ledger().verify(&[]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_fog_frees_holds_whose_time_is_over() {
+    let (stores, _folder) = both_stores().await;
+    for (name, stores) in stores {
+        let (builder, clock) = still();
+        let fog = builder.stores(stores).open().await.unwrap();
+        let alice = account_id("alice");
+        fog.ledger().mint(&alice, amount("1")).await.unwrap();
+        let bob = Account::new(account_id("bob"), fog.config().asset.clone());
+        fog.ledger().open_account(bob).await.unwrap();
+        let id = fog.ledger().new_id();
+        let (bob, part) = (account_id("bob"), amount("0.4"));
+        let hold = Transfer::hold(id, &alice, &bob, part, Purpose::Transfer).expiring_after(60);
+        fog.ledger().transfer(hold).await.unwrap();
+        clock.advance(Duration::from_secs(59));
+        fog.maintain().await.unwrap();
+        assert_eq!(funds(&fog, "alice").await, (amount("0.6"), part), "{name}");
+        clock.advance(Duration::from_secs(1));
+        fog.maintain().await.unwrap();
+        assert_eq!(funds(&fog, "alice").await, (amount("1"), amount("0")), "{name}");
+        let end = fog.ledger().posted(Transfer::expiry_id(id)).await.unwrap();
+        assert_eq!(end.unwrap().transfer.ends_hold(), Some(id), "{name}");
     }
 }

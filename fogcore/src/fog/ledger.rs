@@ -220,11 +220,18 @@ fn sort_out(transfers: Vec<Transfer>) -> (Vec<Transfer>, Vec<Option<Error>>) {
 /// Refuses what would meddle with the money of tasks.
 fn check_own(transfer: &Transfer) -> Result<()> {
     let ids = [Some(transfer.id), transfer.ends_hold()];
-    let reserved = transfer.accounts().is_some_and(|named| named.iter().any(|a| a.is_reserved()));
+    let reserved = match transfer.accounts() {
+        // New supply, which has no other source.
+        Some([debit, credit]) if transfer.purpose == Purpose::Mint && debit.as_str() == MINT => {
+            credit.is_reserved()
+        }
+        Some(named) => named.iter().any(|account| account.is_reserved()),
+        None => false,
+    };
     if ids.into_iter().flatten().any(settlement::is_own)
         || transfer.purpose.is_of_task()
         || matches!(transfer.kind, TransferKind::Expire { .. })
-        || reserved && transfer.purpose != Purpose::Mint
+        || reserved
     {
         let refused = format!("the transfer {} is one that only the fog makes", transfer.id);
         return Err(Error::new(ErrorKind::Denied, refused));
