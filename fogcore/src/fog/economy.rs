@@ -143,7 +143,8 @@ impl Economy {
         self.one(supply::mint(id, to, amount)).await
     }
 
-    /// Mints [`EconomyPolicy::initial_supply`] for `fog:treasury`, once.
+    /// Mints the [initial supply](crate::ledger::economy::EconomyPolicy::initial_supply) for
+    /// `fog:treasury`, once.
     ///
     /// # Errors
     /// Exhausted beyond the maximum.

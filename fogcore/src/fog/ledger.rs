@@ -74,7 +74,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The outer error is the store's. An inner one is that transfer's
-    /// [`LedgerError`](crate::ledger::LedgerError); or Denied if it is one that only the fog makes:
+    /// [`LedgerError`]; or Denied if it is one that only the fog makes:
     /// of a task, of its own accounts, or with an id of its own. A client who could end a task's
     /// hold would leave its worker unpaid. What is denied is denied again, and fails its chain.
     pub async fn transfer_all(&self, transfers: Vec<Transfer>) -> Result<Vec<Result<Applied>>> {

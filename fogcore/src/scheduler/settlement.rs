@@ -1,4 +1,4 @@
-//! What a task's changes mean for the [settlement](crate::ledger::settlement) of its work.
+//! What a task's changes mean for the [settlement] of its work.
 
 use super::{SchedulerError, Task, TaskSpec, Usage};
 use crate::amount::Amount;
