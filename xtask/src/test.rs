@@ -6,9 +6,13 @@ use xshell::{Shell, cmd};
 use crate::bench;
 use crate::lint;
 use crate::stage::{self, Outcome, Stage};
+use crate::tools;
 
-const STAGES: &[Stage] =
-    &[Stage { name: "tests", run: tests }, Stage { name: "models", run: models }];
+const STAGES: &[Stage] = &[
+    Stage { name: "tests", run: tests },
+    Stage { name: "models", run: models },
+    Stage { name: "exports", run: exports },
+];
 
 pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
     stage::run_all(sh, lint::STAGES.iter().chain(STAGES), args)
@@ -30,6 +34,28 @@ fn models(sh: &Shell) -> Result<Outcome> {
         .env("RUSTFLAGS", "--cfg fogcore_loom")
         // A model that fails is told by its assertion; the way there is loom's.
         .env("RUST_BACKTRACE", "0")
+        .run()?;
+    Ok(Outcome::Passed)
+}
+
+/// The journal as the real accounting tools read it. The test passes where they are missing; here
+/// it may not.
+fn exports(sh: &Shell) -> Result<Outcome> {
+    let wanted = [tools::HLEDGER, tools::BEAN_CHECK];
+    if wanted.iter().any(|tool| tool.locate(sh).is_none()) {
+        tools::install_packages(sh, &["hledger", "beancount"]);
+    }
+    let mut found = Vec::new();
+    for tool in wanted {
+        match tool.locate(sh) {
+            Some(path) => found.push(path),
+            None => return Ok(Outcome::Skipped(tool.missing())),
+        }
+    }
+    cmd!(sh, "cargo test --package fogcore --all-features --test export")
+        .env("FOGCORE_REQUIRE_TOOLS", "1")
+        .env("FOGCORE_HLEDGER", &found[0])
+        .env("FOGCORE_BEAN_CHECK", &found[1])
         .run()?;
     Ok(Outcome::Passed)
 }

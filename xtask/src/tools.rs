@@ -4,10 +4,14 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 pub(crate) const CARGO_DENY: Tool =
     Tool { name: "cargo-deny", install: "cargo install cargo-deny --locked" };
+
+pub(crate) const HLEDGER: Tool = Tool { name: "hledger", install: "apt-get install hledger" };
+pub(crate) const BEAN_CHECK: Tool =
+    Tool { name: "bean-check", install: "apt-get install beancount" };
 
 /// An outside program, and the line that installs it.
 pub(crate) struct Tool {
@@ -27,6 +31,20 @@ impl Tool {
     pub(crate) fn missing(&self) -> String {
         format!("{} is not installed – {}", self.name, self.install)
     }
+}
+
+/// Installs Debian's packages, on a machine that is ours to change: as root, where there is apt.
+/// Whether that worked shows when the tools are looked for.
+pub(crate) fn install_packages(sh: &Shell, packages: &[&str]) {
+    let is_root = cmd!(sh, "id -u").quiet().read().is_ok_and(|id| id == "0");
+    if !is_root || find("apt-get", None, sh.var_os("PATH")).is_none() {
+        return;
+    }
+    // Offline, the lists that are there may do.
+    let _ = cmd!(sh, "apt-get update --quiet").quiet().run();
+    let _ = cmd!(sh, "apt-get install --yes --quiet --no-install-recommends {packages...}")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .run();
 }
 
 fn find(file: &str, tools: Option<OsString>, path: Option<OsString>) -> Option<PathBuf> {

@@ -12,7 +12,7 @@ use super::balancing::Followers;
 use super::failing::Failing;
 use super::health::Monitors;
 use super::scaling::Scaling;
-use super::{Fog, FogConfig, MINT, Shared};
+use super::{Fog, FogConfig, Shared};
 use crate::balancer::{Autoscaler, ScaleHook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBus;
@@ -167,9 +167,8 @@ impl FogBuilder {
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };
         let asset = shared.config.asset.clone();
-        for own in [settlement::escrow(), MINT.parse()?] {
-            fog.ledger().open_account(Account::new(own, asset.clone())).await?;
-        }
+        fog.ledger().open_account(Account::new(settlement::escrow(), asset)).await?;
+        fog.economy().found().await?;
         if !self.manual {
             shared.tasks.spawn(super::maintenance::run(shared.clone()));
             shared.tasks.spawn(super::scaling::run(shared.clone()));

@@ -8,6 +8,7 @@ use crate::amount::Asset;
 use crate::balancer::WeightPolicy;
 use crate::error::{Error, Result};
 use crate::failover::FailoverPolicy;
+use crate::ledger::economy::EconomyPolicy;
 use crate::registry::{LivenessPolicy, PowerPolicy};
 use crate::scheduler::PlacementPolicy;
 
@@ -17,6 +18,8 @@ use crate::scheduler::PlacementPolicy;
 pub struct FogConfig {
     /// What tasks are paid in. Default FOG.
     pub asset: Asset,
+    /// Supply, stakes, rewards and fees of that asset.
+    pub economy: EconomyPolicy,
     /// When a silent node becomes suspect, and when offline.
     pub liveness: LivenessPolicy,
     /// When a device may work.
@@ -52,6 +55,7 @@ impl Default for FogConfig {
     fn default() -> Self {
         Self {
             asset: Asset::FOG,
+            economy: EconomyPolicy::default(),
             liveness: LivenessPolicy::default(),
             power: PowerPolicy::default(),
             placement: PlacementPolicy::default(),
@@ -108,6 +112,7 @@ impl FogConfig {
         if !power.iter().all(|limit| limit.is_finite()) {
             return Err(Error::invalid("power", "every limit must be a finite number"));
         }
+        self.economy.check()?;
         self.weights.check()?;
         self.failover.check()
     }

@@ -7,15 +7,14 @@ use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{AccountId, TransferId};
+use crate::ledger::export::{Export, Format};
 use crate::ledger::{
     Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
-    Place, Posted, Purpose, Transfer, TransferFilter, TransferKind, TrialBalance, Verified,
+    Place, Posted, Transfer, TransferFilter, TransferKind, TrialBalance, Verified,
 };
-use crate::scheduler::settlement;
 use crate::time::Timestamp;
 
-/// The account that new supply comes from; what it owes is what is in circulation.
-pub const MINT: &str = "fog:mint";
+pub use crate::ledger::economy::accounts::MINT;
 
 /// A handle on a fog's ledger.
 #[derive(Clone, Debug)]
@@ -50,17 +49,13 @@ impl Ledger {
     }
 
     /// Gives `account` new supply of the settlement asset; opens it, unable to owe, if need be.
+    /// Under an id of your own, it is [`Economy::mint`](super::Economy::mint).
     ///
     /// # Errors
-    /// Exhausted if a counter would overflow; what the store says.
+    /// Exhausted beyond the maximum supply; what the store says.
     pub async fn mint(&self, account: &AccountId, amount: Amount) -> Result<Posted> {
-        let asset = &self.shared.config.asset;
-        let mint: AccountId = MINT.parse()?;
-        if self.account(account).await?.is_none() {
-            let holder = Account::new(account.clone(), asset.clone());
-            self.open_account(holder.limited_to_credits()).await?;
-        }
-        self.transfer(Transfer::direct(self.new_id(), &mint, account, amount, Purpose::Mint)).await
+        let economy = super::Economy::new(self.shared.clone());
+        economy.mint(self.new_id(), account, amount).await
     }
 
     /// Applies one transfer; see [`Ledger::transfer_all`].
@@ -79,16 +74,15 @@ impl Ledger {
     ///
     /// # Errors
     /// The outer error is the store's. An inner one is that transfer's
-    /// [`LedgerError`](crate::ledger::LedgerError); or Denied if it is one that only the fog makes:
+    /// [`LedgerError`]; or Denied if it is one that only the fog makes:
     /// of a task, of its own accounts, or with an id of its own. A client who could end a task's
     /// hold would leave its worker unpaid. What is denied is denied again, and fails its chain.
     pub async fn transfer_all(&self, transfers: Vec<Transfer>) -> Result<Vec<Result<Applied>>> {
         let (allowed, denied) = sort_out(transfers);
-        let now = self.shared.clock.now();
         let mut answers = if allowed.is_empty() {
             Vec::new().into_iter()
         } else {
-            self.shared.stores.ledger.transfer(allowed, now).await?.into_iter()
+            self.apply(allowed).await?.into_iter()
         };
         let mut all = Vec::with_capacity(denied.len());
         for denied in denied {
@@ -100,11 +94,36 @@ impl Ledger {
                 },
             });
         }
-        for applied in all.iter().flatten().filter(|applied| applied.new) {
+        Ok(all)
+    }
+
+    /// Applies a batch of the fog's own, or one that was looked through.
+    pub(super) async fn apply(
+        &self,
+        transfers: Vec<Transfer>,
+    ) -> Result<Vec<Result<Applied, LedgerError>>> {
+        let now = self.shared.clock.now();
+        let answers = self.shared.stores.ledger.transfer(transfers, now).await?;
+        for applied in answers.iter().flatten().filter(|applied| applied.new) {
             let transfer = applied.posted.transfer.id;
             self.shared.events.publish(Event::TransferPosted { transfer });
         }
-        Ok(all)
+        Ok(answers)
+    }
+
+    /// All accounts, in pages behind the curtain.
+    pub(super) async fn all_accounts(&self) -> Result<Vec<Account>> {
+        const PAGE: usize = 1_000;
+        let (filter, mut all) = (AccountFilter::default(), Vec::new());
+        loop {
+            let after = all.last().map(|last: &Account| last.id.clone());
+            let page = self.accounts(&filter, after.as_ref(), PAGE).await?;
+            let more = page.len() == PAGE;
+            all.extend(page);
+            if !more {
+                return Ok(all);
+            }
+        }
     }
 
     /// An account as it is now.
@@ -178,6 +197,49 @@ impl Ledger {
         self.shared.stores.ledger.verify(anchors).await
     }
 
+    /// Writes the whole journal to `out`, for hledger or beancount
+    /// ([`ledger::export`](crate::ledger::export)). It ends with the balances of all accounts.
+    ///
+    /// # Errors
+    /// Unavailable if `out` cannot be written, or if the ledger is so busy that no moment is found
+    /// at which the balances belong to what was written: then a copy of it has to be exported.
+    pub async fn export(
+        &self,
+        format: Format,
+        out: &mut (dyn std::io::Write + Send),
+    ) -> Result<()> {
+        const PAGE: usize = 1_000;
+        const LOOKS: usize = 16;
+        let unwritten = |error| Error::new(ErrorKind::Unavailable, error);
+        let (mut export, mut after) = (Export::new(format), None);
+        let mut accounts = self.all_accounts().await?;
+        out.write_all(export.open(&accounts).as_bytes()).map_err(unwritten)?;
+        let mut looks = 0;
+        loop {
+            let page = self.transfers(&TransferFilter::default(), after, PAGE).await?;
+            for entry in &page {
+                for unknown in export.unknown(entry) {
+                    let opened = self.account(&unknown).await?;
+                    out.write_all(export.open(&opened).as_bytes()).map_err(unwritten)?;
+                }
+                out.write_all(export.entry(entry)?.as_bytes()).map_err(unwritten)?;
+            }
+            after = page.last().map(|last| last.place).or(after);
+            if page.is_empty() && looks > 0 {
+                // Nothing happened since the accounts were read.
+                return out.write_all(export.close(&accounts).as_bytes()).map_err(unwritten);
+            }
+            if page.len() < PAGE {
+                if looks == LOOKS {
+                    let busy = "the ledger changes faster than it can be read";
+                    return Err(Error::new(ErrorKind::Unavailable, busy));
+                }
+                looks += 1;
+                accounts = self.all_accounts().await?;
+            }
+        }
+    }
+
     /// A transfer that was applied.
     ///
     /// # Errors
@@ -217,19 +279,12 @@ fn sort_out(transfers: Vec<Transfer>) -> (Vec<Transfer>, Vec<Option<Error>>) {
     (allowed, denied)
 }
 
-/// Refuses what would meddle with the money of tasks.
+/// Refuses what would meddle with the fog's own money: that of tasks, and of the economy.
 fn check_own(transfer: &Transfer) -> Result<()> {
     let ids = [Some(transfer.id), transfer.ends_hold()];
-    let reserved = match transfer.accounts() {
-        // New supply, which has no other source.
-        Some([debit, credit]) if transfer.purpose == Purpose::Mint && debit.as_str() == MINT => {
-            credit.is_reserved()
-        }
-        Some(named) => named.iter().any(|account| account.is_reserved()),
-        None => false,
-    };
-    if ids.into_iter().flatten().any(settlement::is_own)
-        || transfer.purpose.is_of_task()
+    let reserved = transfer.accounts().is_some_and(|named| named.iter().any(|a| a.is_reserved()));
+    if ids.into_iter().flatten().any(TransferId::is_own)
+        || !transfer.purpose.is_for_clients()
         || matches!(transfer.kind, TransferKind::Expire { .. })
         || reserved
     {

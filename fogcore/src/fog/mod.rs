@@ -40,6 +40,7 @@
 mod balancing;
 mod builder;
 mod config;
+mod economy;
 mod failing;
 mod health;
 mod ledger;
@@ -67,6 +68,7 @@ use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
     config::FogConfig,
+    economy::{Checkpoint, Economy, SharesPaid},
     health::{HealthEvent, HealthMonitor, HealthMonitorBuilder, OnHealth, TcpProbe},
     ledger::{Ledger, MINT},
     worker::{Vitals, Worker, WorkerBuilder},
@@ -140,6 +142,12 @@ impl Fog {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         Ledger::new(self.shared.clone())
+    }
+
+    /// The economy of its token: supply, stakes, rewards, grants and shares.
+    #[must_use]
+    pub fn economy(&self) -> Economy {
+        Economy::new(self.shared.clone())
     }
 
     /// What happens in this process from now on.

@@ -64,23 +64,75 @@ impl TransferKind {
     }
 }
 
-/// What a transfer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Purpose {
+macro_rules! purposes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What a transfer is for.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[non_exhaustive]
+        pub enum Purpose {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl Purpose {
+            /// Every purpose.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Its name, as in JSON. Names are never changed and never used again.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+purposes! {
+    /// The most that may ever be minted, set aside once.
+    Authorize = "authorize",
     /// New supply.
-    Mint,
+    Mint = "mint",
+    /// Supply that is taken out of circulation for ever.
+    Burn = "burn",
     /// A transfer between two holders.
-    Transfer,
+    Transfer = "transfer",
+    /// What a transfer costs its payer beside its amount.
+    TransferFee = "transfer_fee",
+    /// What a trade costs beside its price.
+    MarketplaceFee = "marketplace_fee",
+    /// A holder binds tokens, to vote and to earn interest.
+    Stake = "stake",
+    /// A stake, or a part of it, begins to be released.
+    Unstake = "unstake",
+    /// What was unstaked long enough ago goes back to its holder.
+    Withdraw = "withdraw",
+    /// What is paid for work, or as interest on a stake.
+    Reward = "reward",
+    /// What is taken of a stake because of what its holder did.
+    Penalty = "penalty",
+    /// What a vote costs, or binds.
+    GovernanceVote = "governance_vote",
+    /// Tokens set aside, to become somebody's over time.
+    VestingGrant = "vesting_grant",
+    /// Tokens that became somebody's over time.
+    VestingRelease = "vesting_release",
+    /// What had not become anybody's when the grant was revoked.
+    VestingRevoke = "vesting_revoke",
+    /// What is to be shared among those who took part in a period.
+    SharesFund = "shares_fund",
+    /// Somebody's share of a period.
+    Share = "share",
     /// A task's budget, reserved when it was submitted.
-    TaskHold,
+    TaskHold = "task_hold",
     /// A task's price, taken from its hold when it succeeded.
-    TaskSettle,
+    TaskSettle = "task_settle",
     /// A task's price, given to the owner of the node that did it.
-    TaskReward,
+    TaskReward = "task_reward",
     /// A task's hold, freed because the task ended without success.
-    TaskRelease,
+    TaskRelease = "task_release",
 }
 
 impl Purpose {
@@ -90,17 +142,11 @@ impl Purpose {
         matches!(self, Self::TaskHold | Self::TaskSettle | Self::TaskReward | Self::TaskRelease)
     }
 
-    /// Its name, as in JSON.
+    /// Whether clients may make transfers for it by themselves. All others are made by the fog,
+    /// because they follow rules that no single transfer shows.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mint => "mint",
-            Self::Transfer => "transfer",
-            Self::TaskHold => "task_hold",
-            Self::TaskSettle => "task_settle",
-            Self::TaskReward => "task_reward",
-            Self::TaskRelease => "task_release",
-        }
+    pub const fn is_for_clients(self) -> bool {
+        matches!(self, Self::Transfer | Self::MarketplaceFee | Self::GovernanceVote)
     }
 }
 
