@@ -87,21 +87,20 @@ impl Server {
         format!("postgres://fogcore:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// Stops it at once, as a crash would, and starts it again on the same port.
-    ///
-    /// # Errors
-    /// If it does not start again.
-    pub fn crash_and_restart(&mut self) -> Result<()> {
-        self.crash()?;
-        self.start_on(self.port)
-    }
-
     /// Stops it at once, as a crash would.
     ///
     /// # Errors
     /// If it was not running.
     pub fn crash(&self) -> Result<()> {
         self.pg_ctl(&["stop", "--mode=immediate"])
+    }
+
+    /// Starts it again, on the same port.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.start_on(self.port)
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Result<()> {
@@ -174,9 +173,15 @@ pub fn programs() -> Option<PathBuf> {
     newest.map(|(_, folder)| folder).or_else(in_path)
 }
 
+/// Whether this program runs as root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// A user that the server can run as: `initdb` refuses root.
 fn user() -> Option<&'static str> {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return None;
     }
     let exists = |user: &&str| {
