@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use fogcore::amount::{Amount, Asset};
 use fogcore::id::{AccountId, TaskId, TransferId};
-use fogcore::ledger::{Account, LedgerStore, Place, Purpose, ResultCode, Transfer, TransferFilter};
-use fogcore::registry::{Heartbeat, LivenessPolicy, Node, NodeRecord, NodeStore, PowerPolicy};
-use fogcore::scheduler::{
-    Candidate, LeaseRequest, NewTask, PlacementPolicy, TaskSpec, TaskStore,
+use fogcore::ledger::{
+    Account, Fault, LedgerStore, Place, Purpose, ResultCode, Transfer, TransferFilter,
 };
-use fogcore::storage::conformance::random::transfers_agree_with_the_book;
+use fogcore::registry::{Heartbeat, LivenessPolicy, Node, NodeRecord, NodeStore, PowerPolicy};
+use fogcore::scheduler::{Candidate, LeaseRequest, NewTask, PlacementPolicy, TaskSpec, TaskStore};
 use fogcore::storage::postgres::{PostgresOptions, PostgresStore};
 use fogcore::storage::{self, Stores};
 use fogcore::time::Timestamp;
@@ -76,12 +75,6 @@ async fn wait<T>(future: impl Future<Output = T>) -> T {
 // The ledger
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_transfers_agree_with_the_book() {
-    let database = Database::fresh().await;
-    transfers_agree_with_the_book(&storage::open(&database.url()).await.unwrap()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_on_two_hot_accounts_neither_lock_each_other_out_nor_lose_anything() {
     let database = Database::fresh().await;
     let stores = join_all((0..4).map(|_| async { open(&database.url()).await })).await;
@@ -116,11 +109,7 @@ async fn the_same_id_sent_through_several_stores_at_once_happens_once() {
         let id = format!("round {round}");
         // Between other accounts through each store, so that no account's lock keeps them apart;
         // and one of them fails for good.
-        let transfers = [
-            pay(&id, "a", "b", 1),
-            pay(&id, "c", "d", 1),
-            pay(&id, "poor", "e", 1),
-        ];
+        let transfers = [pay(&id, "a", "b", 1), pay(&id, "c", "d", 1), pay(&id, "poor", "e", 1)];
         let sent = stores.iter().zip(transfers).map(|(store, one)| send(store, one));
         let codes: Vec<_> = wait(join_all(sent)).await.into_iter().map(Result::unwrap).collect();
         let created = codes.iter().filter(|code| **code == ResultCode::Created).count();
@@ -145,7 +134,8 @@ async fn accounts_opened_through_several_stores_at_once_are_one() {
         let name = format!("account {round}").replace(' ', "-");
         let plain = Account::new(account_id(&name), Asset::FOG);
         let terms = [plain.clone(), plain.clone(), plain.clone().limited_to_credits()];
-        let opened = stores.iter().zip(terms).map(|(store, one)| store.open_accounts(vec![one], NOW));
+        let opened =
+            stores.iter().zip(terms).map(|(store, one)| store.open_accounts(vec![one], NOW));
         let opened: Vec<_> = wait(join_all(opened)).await;
         let opened: Vec<_> = opened.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
         let is_limited = opened[2].is_ok();
@@ -218,6 +208,63 @@ async fn what_may_still_be_committed_holds_back_what_comes_after_it() {
     assert_eq!(journal().await, [transfer_id("first")]);
     slow.execute("ROLLBACK").await.unwrap();
     assert_eq!(journal().await, [transfer_id("first"), transfer_id("second")]);
+}
+
+/// Something is done to the tables behind the ledger's back; verification says what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_changed_behind_its_back_is_found() {
+    let deeds = [
+        ("UPDATE transfers SET amount = amount + 1 WHERE place = (SELECT max(place) FROM transfers)", "link"),
+        ("UPDATE transfers SET purpose = 'mint' WHERE type = 'direct'", "link"),
+        ("UPDATE transfers SET code = 'exceeds_debits' WHERE type = 'failed'", "link"),
+        ("DELETE FROM transfers WHERE type = 'direct'", "link"),
+        ("DELETE FROM transfers WHERE type = 'failed'", "link"),
+        ("DELETE FROM ledger_links WHERE number = 2", "missing"),
+        ("UPDATE transfers SET place = place + 1000 WHERE type = 'direct'", "missing"),
+        ("INSERT INTO transfers SELECT gen_random_uuid(), place + 1000000000, type, at, code, debit,
+             credit, amount, hold, hold_state, expires_at, purpose, flags, timeout, reference,
+             user_data_64, user_data_32 FROM transfers WHERE type = 'direct'", "there are 2 transfers"),
+        ("UPDATE transfers SET hold_state = 'voided' WHERE hold_state = 'posted'", "hold"),
+        ("UPDATE accounts SET credits_posted = credits_posted + 1 WHERE id = 'b'", "account"),
+        ("UPDATE accounts SET closed = true WHERE id = 'b'", "account"),
+        ("DELETE FROM accounts WHERE id = 'b'", "missing"),
+        ("UPDATE account_balances SET debits_posted = 0", "history"),
+        ("DELETE FROM account_balances", "history"),
+    ];
+    let database = Database::fresh().await;
+    let store = open(&database.url()).await;
+    open_accounts(&store, &["a", "b"]).await;
+    let kept = Account::new(account_id("kept"), Asset::FOG).with_history();
+    store.open_accounts(vec![kept], NOW).await.unwrap().remove(0).unwrap();
+    let (kept, b) = (account_id("kept"), account_id("b"));
+    let some = Amount::from_base_units(5);
+    let hold = Transfer::hold(transfer_id("hold"), &kept, &b, some, Purpose::Transfer);
+    let post = Transfer::post(transfer_id("post"), hold.id, some, Purpose::Transfer);
+    let refused = pay("refused", "a", "nobody", 1);
+    for batch in [vec![pay("1", "a", "b", 1), hold, refused], vec![post, pay("2", "b", "a", 2)]] {
+        store.transfer(batch, NOW).await.unwrap();
+    }
+    let verified = store.verify(&[]).await.unwrap();
+    assert_eq!((verified.accounts, verified.transfers, verified.failed), (3, 4, 1));
+    let heads = verified.heads;
+    assert_eq!(store.verify(&heads).await.unwrap().heads, heads);
+    store.close().await;
+    for (deed, finding) in deeds {
+        let copy = database.copy().await;
+        execute(&copy.url(), deed.to_owned()).await;
+        let error = open(&copy.url()).await.verify(&[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(error.to_string().contains(finding), "{deed}: {error}");
+    }
+    // What is cut off at the end is found by who kept the head elsewhere.
+    let copy = database.copy().await;
+    let cut =
+        "DELETE FROM transfers WHERE type IN ('post', 'direct') AND place > (SELECT max(block)
+               FROM ledger_links) << 22;
+               DELETE FROM ledger_links WHERE number = (SELECT max(number) FROM ledger_links)";
+    execute(&copy.url(), cut.to_owned()).await;
+    let error = open(&copy.url()).await.verify(&heads).await.unwrap_err();
+    assert!(error.downcast_ref::<Fault>().is_some(), "{error}");
 }
 
 // Servers that go away, and locks that stay

@@ -1,4 +1,5 @@
 //! Databases on PostgreSQL for tests: each test has one of its own.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use fogcore_dev_postgres::{fresh_name, shared, with_database};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -19,6 +20,13 @@ impl Database {
     pub(crate) async fn on(server: &str) -> Self {
         let (server, name) = (server.to_owned(), fresh_name());
         execute(&server, format!("CREATE DATABASE {name}")).await;
+        Self { server, name }
+    }
+
+    /// A copy of this one, which nobody may use meanwhile.
+    pub(crate) async fn copy(&self) -> Self {
+        let (server, name) = (self.server.clone(), fresh_name());
+        execute(&server, format!("CREATE DATABASE {name} TEMPLATE {}", self.name)).await;
         Self { server, name }
     }
 

@@ -1,6 +1,7 @@
 //! What PostgreSQL's errors mean: to a caller, and to a transaction that may be made again.
 
 use crate::error::{Error, ErrorKind};
+use crate::ledger::Fault;
 
 /// Why something did not come to its end.
 #[derive(Clone, Debug)]
@@ -32,6 +33,12 @@ impl From<Failure> for Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Refused(error)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault.into())
     }
 }
 

@@ -6,8 +6,9 @@ use futures::TryStreamExt;
 use super::PostgresStore;
 use super::error::Failure;
 use super::journal::frontier;
-use super::rows::{self, get, integer, select_accounts, select_transfers};
-use crate::error::{Error, ErrorKind, Result};
+use super::rows::{self, get, integer, select_accounts, select_balances, select_transfers};
+use super::verify::verify;
+use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
     Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
@@ -157,11 +158,9 @@ impl LedgerStore for PostgresStore {
     ) -> Result<Vec<BalanceEntry>> {
         let limit = page_limit(limit)?;
         // Who changes an account holds it until the end, so its entries are committed in order.
-        let query = sqlx::query(
-            "SELECT place, account, transfer, at, debits_pending::text, debits_posted::text,
-             credits_pending::text, credits_posted::text FROM account_balances
-             WHERE account = $1 AND place > $2 ORDER BY place LIMIT $3",
-        );
+        let query = sqlx::query(select_balances!(
+            "WHERE account = $1 AND place > $2 ORDER BY place LIMIT $3"
+        ));
         let query = query.bind(account.as_str()).bind(after(from)).bind(integer(limit));
         self.readers.fetch_all(query).await?.iter().map(rows::balance).collect()
     }
@@ -171,11 +170,9 @@ impl LedgerStore for PostgresStore {
         account: &AccountId,
         at: Timestamp,
     ) -> Result<Option<AccountBalance>> {
-        let query = sqlx::query(
-            "SELECT place, account, transfer, at, debits_pending::text, debits_posted::text,
-             credits_pending::text, credits_posted::text FROM account_balances
-             WHERE account = $1 AND at <= $2 ORDER BY place DESC LIMIT 1",
-        );
+        let query = sqlx::query(select_balances!(
+            "WHERE account = $1 AND at <= $2 ORDER BY place DESC LIMIT 1"
+        ));
         let query = query.bind(account.as_str()).bind(at.as_micros());
         let row = self.readers.fetch_optional(query).await?;
         Ok(row.map(|row| rows::balance(&row)).transpose()?.map(|entry| entry.balance))
@@ -187,14 +184,14 @@ impl LedgerStore for PostgresStore {
             let mut rows = sqlx::query(select_accounts!("")).fetch(reader);
             let mut balance = TrialBalance::default();
             while let Some(row) = rows.try_next().await? {
-                balance.add(&rows::account(&row)?).map_err(Error::from)?;
+                balance.add(&rows::account(&row)?);
             }
             Ok::<_, Failure>(balance)
         };
         self.readers.with(sum).await
     }
 
-    async fn verify(&self, _anchors: &[Head]) -> Result<Verified> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
+        self.readers.at_length(async |reader| verify(reader, anchors).await).await
     }
 }

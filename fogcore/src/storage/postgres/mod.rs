@@ -55,6 +55,7 @@ mod save;
 mod select;
 mod session;
 mod tasks;
+mod verify;
 
 use std::fmt;
 use std::str::FromStr;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{Executor, PgConnection, Postgres};
 
 use super::error::Failure;
 use crate::error::Result;
@@ -44,6 +44,22 @@ impl Readers {
                 Err(Failure::silent().into())
             }
         }
+    }
+
+    /// Makes statements that see one snapshot and may take as long as they do.
+    pub(super) async fn at_length<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut connection = self.pool.acquire().await.map_err(Failure::from)?;
+        let begin =
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
+        connection.execute(sqlx::raw_sql(begin)).await.map_err(Failure::from)?;
+        let answer = ask(&mut connection).await;
+        if connection.execute("ROLLBACK").await.is_err() {
+            drop(connection.detach());
+        }
+        Ok(answer?)
     }
 
     pub(super) async fn fetch_all(&self, query: Ask<'_>) -> Result<Vec<PgRow>> {

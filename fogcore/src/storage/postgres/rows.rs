@@ -11,8 +11,8 @@ use crate::amount::{Amount, Asset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, NodeId, TransferId};
 use crate::ledger::{
-    Account, AccountBalance, BalanceEntry, HoldState, Place, Posted, Transfer, TransferFlags,
-    TransferKind,
+    Account, AccountBalance, BalanceEntry, FailedTransfer, HoldState, Place, Posted, Transfer,
+    TransferFlags, TransferKind,
 };
 use crate::scheduler::{Tally, Task};
 use crate::time::Timestamp;
@@ -88,7 +88,7 @@ pub(super) fn place(row: &PgRow) -> Result<Place> {
 macro_rules! select_accounts {
     ($rest:literal) => {
         concat!(
-            "SELECT id, asset, scale, debits_limited, credits_limited, closed, history, reference,
+            "SELECT id, place, opened_closed, asset, scale, debits_limited, credits_limited, closed, history, reference,
              user_data_64, user_data_32, debits_pending::text, debits_posted::text,
              credits_pending::text, credits_posted::text, opened_at FROM accounts ",
             $rest
@@ -107,7 +107,18 @@ macro_rules! select_transfers {
     };
 }
 
-pub(super) use {select_accounts, select_transfers};
+/// Everything of `account_balances`, and what follows.
+macro_rules! select_balances {
+    ($rest:literal) => {
+        concat!(
+            "SELECT place, account, transfer, at, debits_pending::text, debits_posted::text,
+             credits_pending::text, credits_posted::text FROM account_balances ",
+            $rest
+        )
+    };
+}
+
+pub(super) use {select_accounts, select_balances, select_transfers};
 
 pub(super) fn account(row: &PgRow) -> Result<Account> {
     let scale = u8::try_from(get::<i16>(row, "scale")?).map_err(|_| damaged("scale"))?;
@@ -127,6 +138,20 @@ pub(super) fn account(row: &PgRow) -> Result<Account> {
         credits_pending: amount(row, "credits_pending")?,
         credits_posted: amount(row, "credits_posted")?,
         opened_at: time(row, "opened_at")?,
+    })
+}
+
+/// Reads an account as it was opened.
+pub(super) fn opened(row: &PgRow) -> Result<Account> {
+    Ok(Account { closed: get(row, "opened_closed")?, ..account(row)? })
+}
+
+/// Reads a row of `transfers` that is a failed id.
+pub(super) fn failed(row: &PgRow) -> Result<FailedTransfer> {
+    Ok(FailedTransfer {
+        id: TransferId::from_uuid(get(row, "id")?),
+        code: named(row, "code")?.ok_or_else(|| damaged("code"))?,
+        at: time(row, "at")?,
     })
 }
 

@@ -21,9 +21,8 @@ use super::rows::{id, id_bytes, integer};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
-    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry,
-    LedgerError, LedgerStore, Place, Posted, Transfer, TransferFilter, TrialBalance,
-    Verified,
+    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
+    LedgerStore, Place, Posted, Transfer, TransferFilter, TrialBalance, Verified,
 };
 use crate::registry::page_limit;
 use crate::time::Timestamp;
