@@ -42,7 +42,8 @@ impl Loaded {
             }
         }
         let transfers: Vec<_> = wanted.transfers.iter().map(|id| id.uuid()).collect();
-        self.accounts(connection, &wanted.accounts, &transfers).await?;
+        let accounts: Vec<_> = wanted.accounts.iter().map(AccountId::as_str).collect();
+        self.accounts(connection, &accounts, &transfers).await?;
         self.transfers(connection, &transfers).await
     }
 
@@ -92,13 +93,12 @@ impl Loaded {
     async fn accounts(
         &mut self,
         connection: &mut PgConnection,
-        wanted: &BTreeSet<AccountId>,
+        wanted: &[&str],
         transfers: &[Uuid],
     ) -> Result<(), Failure> {
         if wanted.is_empty() && transfers.is_empty() {
             return Ok(());
         }
-        let ids: Vec<_> = wanted.iter().map(AccountId::as_str).collect();
         let rows = sqlx::query(select_accounts!(
             "WHERE id = ANY(ARRAY(
                  SELECT unnest($1::text[])
@@ -106,7 +106,7 @@ impl Loaded {
                  SELECT unnest(ARRAY[debit, credit]) FROM transfers WHERE id = ANY($2)
              )) ORDER BY id FOR UPDATE"
         ))
-        .bind(ids)
+        .bind(wanted)
         .bind(transfers)
         .fetch_all(connection)
         .await?;
