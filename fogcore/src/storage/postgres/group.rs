@@ -109,7 +109,7 @@ impl Transactor {
             Some(session) => session,
             None => Session::open(&self.connect).await?,
         };
-        session.begin(lock.as_millis()).await?;
+        session.begin(lock).await?;
         let mut chain = session.chain;
         let mut done = self.work(&mut session, &mut chain, group).await;
         if done.is_ok() {

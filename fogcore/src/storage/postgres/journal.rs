@@ -72,7 +72,8 @@ impl Loaded {
         Ok(())
     }
 
-    /// Adds what was opened, transferred and refused, in the order of the chain.
+    /// Adds what was opened, transferred and refused, in the order of the chain. Rows go in by id:
+    /// two groups with the same ids then wait for one another, but not in a circle.
     async fn add_rows(
         &self,
         connection: &mut PgConnection,
@@ -119,7 +120,7 @@ impl Loaded {
                  $5::boolean[], $6::boolean[], $7::boolean[], $8::boolean[], $9::boolean[],
                  $10::uuid[], $11::bigint[], $12::bigint[], $13::text[]::numeric[],
                  $14::text[]::numeric[], $15::text[]::numeric[], $16::text[]::numeric[],
-                 $17::bigint[])",
+                 $17::bigint[]) ORDER BY 2",
         )
         .bind(places)
         .bind(column(opened, |a| a.id.as_str()))
@@ -193,7 +194,7 @@ impl Loaded {
              SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::text[],
                  $6::text[], $7::text[]::numeric[], $8::uuid[], $9::text[], $10::bigint[],
                  $11::text[], $12::integer[], $13::bigint[], $14::uuid[], $15::bigint[],
-                 $16::bigint[])",
+                 $16::bigint[]) ORDER BY 2",
         )
         .bind(places)
         .bind(column(journal, |p| p.transfer.id.uuid()))

@@ -51,14 +51,13 @@ impl Readers {
         &self,
         ask: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
     ) -> Result<T> {
-        let mut connection = self.pool.acquire().await.map_err(Failure::from)?;
-        let begin =
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
-        connection.execute(sqlx::raw_sql(begin)).await.map_err(Failure::from)?;
-        let answer = ask(&mut connection).await;
-        if connection.execute("ROLLBACK").await.is_err() {
-            drop(connection.detach());
-        }
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut snapshot = self.pool.begin_with(begin).await.map_err(Failure::from)?;
+        let timeout = snapshot.execute("SET LOCAL statement_timeout = 0").await;
+        timeout.map_err(Failure::from)?;
+        // Given up half way, it is rolled back before somebody else gets the connection.
+        let answer = ask(&mut snapshot).await;
+        snapshot.rollback().await.map_err(Failure::from)?;
         Ok(answer?)
     }
 

@@ -61,7 +61,7 @@ impl Loaded {
              SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::smallint[],
                  $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],
                  $11::bigint[], $12::bigint[], $13::text[], $14::boolean[], $15::bigint[],
-                 $16::text[])",
+                 $16::text[]) ORDER BY 2",
         )
         .bind(column(&rows, |(seq, _)| *seq))
         .bind(column(&rows, |(_, task)| task.id.uuid()))

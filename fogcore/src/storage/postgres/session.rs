@@ -1,5 +1,7 @@
 //! The connection that writes, and the chain that it goes on with.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -33,13 +35,19 @@ impl Session {
         }
     }
 
-    /// Begins a transaction. A lock that is not to be had within so many milliseconds ends it.
-    pub(super) async fn begin(&mut self, patience_ms: u128) -> Result<(), Failure> {
+    /// Begins a transaction, which ends if a lock is not to be had in time.
+    pub(super) async fn begin(&mut self, patience: Duration) -> Result<(), Failure> {
+        let patience = milliseconds(patience);
         let begin =
-            format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {patience_ms}");
+            format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {patience}");
         self.connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(begin))).await?;
         Ok(())
     }
+}
+
+/// A time for the server, to which zero would mean for ever.
+pub(super) fn milliseconds(time: Duration) -> String {
+    time.as_millis().max(1).to_string()
 }
 
 /// Locks the first number that is free. Numbers are used again, so that there are only as many
