@@ -61,3 +61,39 @@ mod sqlite_three_stores_on_one_file {
 
     fogcore::conformance_suite!(open);
 }
+
+#[cfg(all(feature = "postgres", unix))]
+#[path = "common/postgres.rs"]
+mod database;
+
+#[cfg(all(feature = "postgres", unix))]
+mod postgres {
+    use fogcore::storage::{self, Stores};
+
+    use super::database::Database;
+
+    async fn open() -> (Stores, Database) {
+        let database = Database::fresh().await;
+        (storage::open(&database.url()).await.unwrap(), database)
+    }
+
+    fogcore::conformance_suite!(open);
+}
+
+/// Nodes, tasks and money each go through a store of their own, as in several processes.
+#[cfg(all(feature = "postgres", unix))]
+mod postgres_three_stores_on_one_database {
+    use fogcore::storage::{self, Stores};
+
+    use super::database::Database;
+
+    async fn open() -> (Stores, Database) {
+        let database = Database::fresh().await;
+        let url = database.url();
+        let open = async || storage::open(&url).await.unwrap();
+        let (nodes, tasks, ledger) = (open().await, open().await, open().await);
+        (Stores { nodes: nodes.nodes, tasks: tasks.tasks, ledger: ledger.ledger }, database)
+    }
+
+    fogcore::conformance_suite!(open);
+}

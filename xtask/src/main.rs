@@ -7,6 +7,7 @@
 mod bench;
 mod figure;
 mod lint;
+mod postgres;
 mod stage;
 mod test;
 mod tools;

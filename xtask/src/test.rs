@@ -1,10 +1,12 @@
 //! `cargo xtask test`: the lint stages, then everything that runs.
 
 use anyhow::Result;
+use fogcore_dev_postgres::VARIABLE;
 use xshell::{Shell, cmd};
 
 use crate::bench;
 use crate::lint;
+use crate::postgres::Postgres;
 use crate::stage::{self, Outcome, Stage};
 use crate::tools;
 
@@ -18,10 +20,12 @@ pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
     stage::run_all(sh, lint::STAGES.iter().chain(STAGES), args)
 }
 
-/// Unit, integration and doc tests. Naming any target, `--all-targets` included, would silently
-/// leave the doc tests out.
+/// Unit, integration and doc tests, with one PostgreSQL server for all of them. Naming any target,
+/// `--all-targets` included, would silently leave the doc tests out.
 fn tests(sh: &Shell) -> Result<Outcome> {
-    cmd!(sh, "cargo test --workspace --all-features").run()?;
+    let postgres = Postgres::find_or_start(sh)?;
+    let url = postgres.url();
+    cmd!(sh, "cargo test --workspace --all-features").env(VARIABLE, url).run()?;
     Ok(Outcome::Passed)
 }
 

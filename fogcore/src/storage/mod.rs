@@ -1,9 +1,10 @@
 //! Where everything is kept: the stores behind the domains' traits.
 //!
 //! [`memory`] is for tests and simulations and forgets everything; [`sqlite`] is the embedded
-//! default, durable when it answers, shared by several processes on one file. Both pass one
-//! suite (`conformance`), and nothing else may tell them apart. A store decides nothing: it loads
-//! what a call touches, lets the domain change it, and writes back what changed.
+//! default, durable when it answers, shared by several processes on one file; `postgres` is for
+//! processes on several machines. All pass one suite (`conformance`), and nothing else may tell
+//! them apart. A store decides nothing: it loads what a call touches, lets the domain change it,
+//! and writes back what changed.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -13,11 +14,21 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod calls;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod leasing;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod request;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod writer;
 
 use std::{fmt, sync::Arc};
 
@@ -54,10 +65,12 @@ impl fmt::Debug for Stores {
     }
 }
 
-/// Opens the store that `url` names: `memory:`, or `sqlite:PATH` (the file is made if need be).
+/// Opens the store that `url` names: `memory:`, `sqlite:PATH` (the file is made if need be), or
+/// `postgres://USER:PASSWORD@HOST/DATABASE` (the tables are made if need be).
 ///
 /// # Errors
-/// InvalidInput for anything else; what the store says if it cannot be opened.
+/// InvalidInput for anything else, also for what this build has no store for; what the store says
+/// if it cannot be opened. No error repeats the URL, which may hold a password.
 pub async fn open(url: &str) -> Result<Stores> {
     if url == "memory:" {
         return Ok(Stores::from_one(Arc::new(memory::MemoryStore::new())));
@@ -71,9 +84,16 @@ pub async fn open(url: &str) -> Result<Stores> {
         let store = sqlite::SqliteStore::open(path, sqlite::SqliteOptions::default()).await?;
         return Ok(Stores::from_one(Arc::new(store)));
     }
-    // Not the whole URL: one day it may hold a password.
+    #[cfg(feature = "postgres")]
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let options = postgres::PostgresOptions::default();
+        let store = postgres::PostgresStore::open(url, options).await?;
+        return Ok(Stores::from_one(Arc::new(store)));
+    }
+    // Not the whole URL: it may hold a password.
     let scheme: String = url.chars().take_while(|c| *c != ':').take(32).collect();
-    Err(Error::invalid("store url", format!("{scheme:?} is none of memory:, sqlite:PATH")))
+    let known = "memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE";
+    Err(Error::invalid("store url", format!("{scheme:?} is none of {known}")))
 }
 
 /// Refuses a batch that is too long.

@@ -5,9 +5,11 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use super::error::{OrStoreError, StoreError, is_busy, is_full};
 use super::loaded::Loaded;
-use super::request::{Lease, Request, Run, Wanted};
+use super::request::{Request, Run};
 use super::select::grant;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::request::{Lease, Wanted};
+use crate::storage::writer;
 
 /// Carries out groups, one after another, on the connection that writes.
 pub(super) struct Transactor {
@@ -50,19 +52,15 @@ impl Transactor {
         let (loaded, connection) = (Loaded::default(), Some(connection));
         Self { connect, connection, loaded, keep, version: None, cursor: i64::MIN }
     }
+}
 
-    pub(super) async fn close(self) {
-        if let Some(connection) = self.connection
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "closing the database failed");
-        }
-    }
+impl writer::Transactor for Transactor {
+    type Request = Request;
 
     /// Commits the group, and tells what became of each request. All are done together; if they
     /// are refused, each is done again in a transaction of its own, so that the one at fault fails
     /// alone.
-    pub(super) async fn transact(&mut self, group: &mut [Request]) -> Vec<Result<()>> {
+    async fn transact(&mut self, group: &mut [Request]) -> Vec<Result<()>> {
         let whole = self.attempt(group).await;
         let Err(Failure::Undone(error)) = &whole else {
             return group.iter().map(|_| whole.clone().map_err(Error::from)).collect();
@@ -80,6 +78,16 @@ impl Transactor {
         outcomes
     }
 
+    async fn close(self) {
+        if let Some(connection) = self.connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "closing the database failed");
+        }
+    }
+}
+
+impl Transactor {
     /// Copies the log into the database and cuts it off, which may free what a full disk lacks.
     async fn make_room(&mut self) {
         if let Some(connection) = &mut self.connection

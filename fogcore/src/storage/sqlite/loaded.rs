@@ -8,11 +8,11 @@ use sqlx::sqlite::SqliteRow;
 use super::error::OrStoreError;
 use super::ledger::Known;
 use super::lists::{ids, texts};
-use super::request::Wanted;
 use super::rows::{self, get, id, to_json};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
 use crate::scheduler::{Tally, Task, WorkingSet};
+use crate::storage::request::Wanted;
 
 /// About how many bytes a tally takes.
 const TALLY: usize = 512;

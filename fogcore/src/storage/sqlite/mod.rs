@@ -29,7 +29,6 @@ mod rows;
 mod save;
 mod select;
 mod tasks;
-mod writer;
 
 use std::{path::Path, sync::atomic::AtomicBool, sync::atomic::AtomicI64, time::Duration};
 
@@ -39,7 +38,9 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use self::error::{OrStoreError, is_busy};
-use self::writer::Writer;
+use self::group::Transactor;
+use self::request::Request;
+use super::writer::Writer;
 use crate::error::{Error, Result};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -81,7 +82,7 @@ impl Default for SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteStore {
     connect: SqliteConnectOptions,
-    writer: Writer,
+    writer: Writer<Request>,
     readers: SqlitePool,
     /// Whether the last look for work found none: then the next one begins without the lock.
     idle: AtomicBool,
@@ -100,7 +101,9 @@ impl SqliteStore {
         let connect = connect_options(path, &options);
         let opening = format!("cannot open the database {}", path.display());
         migrate(&connect).await.map_err(|error| error.context(&opening))?;
-        let writer = Writer::start(connect.clone(), &options).await?;
+        let connection = connect.connect().await.or_store_error()?;
+        let transactor = Transactor::new(connect.clone(), connection, options.keep);
+        let writer = Writer::start(transactor, options.queue, options.group);
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .connect_lazy_with(connect.clone().pragma("query_only", "ON"));

@@ -13,17 +13,12 @@ use sqlx::sqlite::SqliteRow;
 use super::error::OrStoreError;
 use super::lists::{integers, texts};
 use super::loaded::Loaded;
-use super::request::Lease;
 use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
-
-/// How many classes one look goes through; the next one goes on where it ended.
-const MAX_CLASSES: usize = 256;
-
-/// So much is granted in one group before it is written: every look goes past it.
-const MOST_UNWRITTEN: usize = 256;
+use crate::storage::leasing::{MAX_CLASSES, MOST_UNWRITTEN, fitting};
+use crate::storage::request::Lease;
 
 /// Grants each asker what it should have of what is ready, and writes that.
 pub(super) async fn grant(
@@ -144,12 +139,6 @@ pub(super) async fn is_there_work(
     let heads = class_heads(connection, cursor).await?;
     // Its load is looked up under the lock.
     Ok(!fitting(&heads, asker, &Load::default()).is_empty())
-}
-
-/// The classes of these that the asker has room for beside its load.
-fn fitting(heads: &[(i64, Task)], asker: &Candidate, load: &Load) -> Vec<i64> {
-    let fits = heads.iter().filter(|(_, head)| asker.has_room_for(&head.spec, load));
-    fits.map(|(class, _)| *class).collect()
 }
 
 /// The next classes of ready tasks, each with a task of it.

@@ -9,46 +9,18 @@ use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
 use super::error::OrStoreError;
-use super::request::Wanted;
 use super::rows::{self, count, get, id, id_bytes, integer, json};
 use super::select::is_there_work;
 use crate::error::Result;
-use crate::id::{AccountId, NodeId, TaskId};
+use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Explanation, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
-    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
-    WorkingSet,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal, SchedulerError,
+    Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
 };
-use crate::storage::check_batch;
 use crate::time::Timestamp;
 
 impl SqliteStore {
-    /// Makes the call on each of the items, with the tasks that they are about.
-    async fn each<T, R>(
-        &self,
-        items: Vec<T>,
-        now: Timestamp,
-        task: fn(&T) -> TaskId,
-        payee: fn(&T) -> Option<&AccountId>,
-        call: fn(&mut WorkingSet, T, Timestamp) -> Result<R>,
-    ) -> Result<Vec<Result<R>>>
-    where
-        T: Clone + Send + Sync + 'static,
-        R: Send + Sync + 'static,
-    {
-        check_batch(items.len(), MAX_BATCH)?;
-        if items.is_empty() {
-            return Ok(Vec::new());
-        }
-        let payees = items.iter().filter_map(payee).cloned();
-        let wanted = Wanted::tasks(items.iter().map(task), payees, now);
-        let each = move |set: &mut WorkingSet| {
-            items.iter().map(|item| call(set, item.clone(), now)).collect()
-        };
-        self.writer.decide(wanted, each).await
-    }
-
     async fn exists(&self, sql: &'static str, now: Timestamp) -> Result<bool> {
         let row = sqlx::query(sql)
             .bind(now.as_micros())
@@ -76,13 +48,8 @@ impl SqliteStore {
 #[async_trait]
 impl TaskStore for SqliteStore {
     async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
-        check_batch(tasks.len(), MAX_BATCH)?;
         self.idle.store(false, Ordering::Relaxed);
-        let wanted = Wanted::submissions(&tasks, now);
-        let submit = move |set: &mut WorkingSet| {
-            tasks.iter().map(|task| set.submit(task.clone(), now)).collect()
-        };
-        self.writer.decide(wanted, submit).await
+        self.writer.submit(tasks, now).await
     }
 
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
@@ -102,8 +69,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
-        let task = |renewal: &Renewal| renewal.claim.task;
-        self.each(renewals, now, task, |_| None, |set, renewal, _| set.renew(renewal)).await
+        self.writer.renew(renewals, now).await
     }
 
     async fn complete(
@@ -111,24 +77,15 @@ impl TaskStore for SqliteStore {
         completions: Vec<Completion>,
         now: Timestamp,
     ) -> Result<Vec<Result<Task>>> {
-        fn payee(completion: &Completion) -> Option<&AccountId> {
-            match &completion.outcome {
-                Outcome::Succeeded { reward: Some((owner, _)), .. } => Some(owner),
-                _ => None,
-            }
-        }
-        let task = |completion: &Completion| completion.claim.task;
-        self.each(completions, now, task, payee, WorkingSet::complete).await
+        self.writer.complete(completions, now).await
     }
 
     async fn release(&self, claims: Vec<Claim>, now: Timestamp) -> Result<Vec<Result<Task>>> {
-        self.each(claims, now, |claim| claim.task, |_| None, WorkingSet::release).await
+        self.writer.release(claims, now).await
     }
 
     async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task> {
-        let mut answers =
-            self.each(vec![task], now, |task| *task, |_| None, WorkingSet::cancel).await?;
-        answers.pop().unwrap_or_else(|| Err(SchedulerError::TaskNotFound(task).into()))
+        self.writer.cancel(task, now).await
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
@@ -146,10 +103,7 @@ impl TaskStore for SqliteStore {
         .await
         .or_store_error()?;
         let due = due.iter().map(|row| Ok(TaskId::from_uuid(id(row, "id")?)));
-        let due = due.collect::<Result<Vec<_>>>()?;
-        // What changed since it was read is looked at again, under the lock.
-        let ended = self.each(due, now, |task| *task, |_| None, WorkingSet::expire).await?;
-        Ok(crate::storage::ended(ended))
+        self.writer.expire_tasks(due.collect::<Result<_>>()?, now).await
     }
 
     async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize> {

@@ -8,9 +8,9 @@ use super::rows;
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{Book, Chain, TransferKind};
+use crate::storage::request::Wanted;
 use crate::storage::sqlite::error::OrStoreError;
 use crate::storage::sqlite::lists::{id_list, texts};
-use crate::storage::sqlite::request::Wanted;
 use crate::storage::sqlite::rows::get;
 
 /// About how many bytes a transfer and its place in the maps take, and an account.

@@ -17,18 +17,14 @@ pub(super) use self::begin::{begin_chain, is_without_chain};
 pub(super) use self::loaded::Known;
 use super::SqliteStore;
 use super::error::{OrStoreError, StoreError};
-use super::request::Wanted;
 use super::rows::{id, id_bytes, integer};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
-    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, HoldState, JournalEntry,
-    LedgerError, LedgerStore, MAX_BATCH, Place, Posted, Transfer, TransferFilter, TrialBalance,
-    Verified,
+    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
+    LedgerStore, Place, Posted, Transfer, TransferFilter, TrialBalance, Verified,
 };
 use crate::registry::page_limit;
-use crate::scheduler::WorkingSet;
-use crate::storage::check_batch;
 use crate::time::Timestamp;
 
 #[async_trait]
@@ -38,13 +34,7 @@ impl LedgerStore for SqliteStore {
         accounts: Vec<Account>,
         now: Timestamp,
     ) -> Result<Vec<Result<Account>>> {
-        check_batch(accounts.len(), MAX_BATCH)?;
-        let wanted = Wanted::accounts(accounts.iter().map(|account| account.id.clone()), now);
-        let open = move |set: &mut WorkingSet| {
-            let each = accounts.iter().cloned();
-            each.map(|account| Ok(set.book.open(account, now)?.clone())).collect()
-        };
-        self.writer.decide(wanted, open).await
+        self.writer.open_accounts(accounts, now).await
     }
 
     async fn transfer(
@@ -52,39 +42,12 @@ impl LedgerStore for SqliteStore {
         transfers: Vec<Transfer>,
         now: Timestamp,
     ) -> Result<Vec<Result<Applied, LedgerError>>> {
-        if transfers.len() > MAX_BATCH {
-            return Err(LedgerError::TooMuchData(transfers.len()).into());
-        }
-        let wanted = Wanted::transfers(&transfers, now);
-        let apply = move |set: &mut WorkingSet| set.book.apply_batch(&transfers, now);
-        Ok(self.writer.decide(wanted, apply).await??)
+        self.writer.transfer(transfers, now).await
     }
 
     async fn expire_holds(&self, now: Timestamp, limit: usize) -> Result<Vec<Posted>> {
         let due = find::due(&self.readers, now, page_limit(limit)?).await?;
-        if due.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut wanted = Wanted::accounts([], now);
-        for hold in &due {
-            wanted.transfers.extend([*hold, Transfer::expiry_id(*hold)]);
-        }
-        // What somebody else ended meanwhile is left out, under the lock.
-        let end = move |set: &mut WorkingSet| {
-            let book = &mut set.book;
-            let is_pending = |posted: &Posted| posted.hold == Some(HoldState::Pending);
-            let mut ended = Vec::with_capacity(due.len());
-            for hold in due.iter().copied() {
-                if book.transfer(hold).is_some_and(is_pending) {
-                    match book.expire(hold, now) {
-                        Ok(posted) => ended.push(posted.clone()),
-                        Err(error) => tracing::error!(%error, %hold, "a hold cannot be ended"),
-                    }
-                }
-            }
-            ended
-        };
-        self.writer.decide(wanted, end).await
+        self.writer.expire_holds(due, now).await
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>> {

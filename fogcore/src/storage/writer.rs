@@ -1,56 +1,79 @@
-//! The one task that changes the file: many requests, one transaction, one flush.
+//! The one task that changes a database: many requests, one transaction, one flush.
 
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::SqliteOptions;
-use super::error::OrStoreError;
-use super::group::Transactor;
-use super::request::{Answer, Decide, Lease, Request, Statements, Wanted, closed};
+use super::request::{Answer, Decide, Decision, Lease, closed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::scheduler::{Assignment, LeaseRequest, WorkingSet};
+use crate::scheduler::{Assignment, LeaseRequest};
 use crate::time::Timestamp;
+
+/// Something that wants to be written, and somebody who waits for it.
+pub(super) trait Request: Send + 'static {
+    /// Answers, once it is known what became of the request.
+    fn reply(self, outcome: Result<()>);
+}
+
+/// Carries out groups of requests, one after another.
+pub(super) trait Transactor: Send + 'static {
+    type Request: Request;
+
+    /// Commits the group, and tells what became of each request.
+    fn transact(
+        &mut self,
+        group: &mut [Self::Request],
+    ) -> impl Future<Output = Vec<Result<()>>> + Send;
+
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
 
 /// A handle on the writer task.
 ///
 /// Each of its calls answers once what it did is on the disk. Who stops waiting stops nothing:
 /// once queued, a request is done as a whole.
-#[derive(Debug)]
-pub(super) struct Writer {
-    queue: mpsc::Sender<Request>,
+pub(super) struct Writer<R> {
+    queue: mpsc::Sender<R>,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Writer {
-    pub(super) async fn start(
-        connect: SqliteConnectOptions,
-        options: &SqliteOptions,
-    ) -> Result<Self> {
-        let connection = connect.connect().await.or_store_error()?;
-        let (queue, waiting) = mpsc::channel(options.queue.max(1));
+impl<R> fmt::Debug for Writer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+impl<R: Request> Writer<R> {
+    /// Starts the task: up to `queue` requests wait, up to `group` share a transaction.
+    pub(super) fn start(
+        transactor: impl Transactor<Request = R>,
+        queue: usize,
+        group: usize,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(queue.max(1));
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let transactor = Transactor::new(connect, connection, options.keep);
-        tasks.spawn(run(waiting, transactor, options.group.max(1), closing.clone()));
+        tasks.spawn(run(waiting, transactor, group.max(1), closing.clone()));
         tasks.close();
-        Ok(Self { queue, closing, tasks })
+        Self { queue, closing, tasks }
     }
 
     /// Loads what is wanted, lets `decide` change it, and writes what changed.
-    pub(super) async fn decide<T, F>(&self, wanted: Wanted, decide: F) -> Result<T>
+    pub(super) async fn decide<S, W, T, F>(&self, wanted: W, decide: F) -> Result<T>
     where
+        R: From<Box<dyn Decision<S, W>>>,
+        S: 'static,
+        W: Send + Sync + 'static,
         T: Send + Sync + 'static,
-        F: Fn(&mut WorkingSet) -> T + Send + Sync + 'static,
+        F: Fn(&mut S) -> T + Send + Sync + 'static,
     {
         let (answer, receiver) = Answer::new();
-        self.ask(Request::Decide(Box::new(Decide { wanted, decide, answer })), receiver).await
+        let decision: Box<dyn Decision<S, W>> = Box::new(Decide { wanted, decide, answer });
+        self.ask(decision.into(), receiver).await
     }
 
     /// Leases what the request's asker should have.
@@ -58,26 +81,25 @@ impl Writer {
         &self,
         request: LeaseRequest,
         now: Timestamp,
-    ) -> Result<Vec<Assignment>> {
-        let (answer, receiver) = Answer::new();
-        self.ask(Request::Lease(Lease { request, now, answer }), receiver).await
-    }
-
-    /// Runs statements on tables that no decision is about. Their error undoes them.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
+    ) -> Result<Vec<Assignment>>
     where
-        T: Send + Sync + 'static,
-        F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+        R: From<Lease>,
     {
         let (answer, receiver) = Answer::new();
-        self.ask(Request::Run(Box::new(Statements { work, answer })), receiver).await
+        self.ask(Lease { request, now, answer }.into(), receiver).await
     }
 
-    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    pub(super) async fn ask<T>(
+        &self,
+        request: R,
+        answer: oneshot::Receiver<Result<T>>,
+    ) -> Result<T> {
         self.queue.send(request).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
+}
 
+impl<R> Writer<R> {
     /// Does what waits, then closes the connection.
     pub(super) async fn close(&self) {
         self.closing.cancel();
@@ -85,15 +107,15 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl<R> Drop for Writer<R> {
     fn drop(&mut self) {
         self.closing.cancel();
     }
 }
 
-async fn run(
-    mut waiting: mpsc::Receiver<Request>,
-    mut transactor: Transactor,
+async fn run<T: Transactor>(
+    mut waiting: mpsc::Receiver<T::Request>,
+    mut transactor: T,
     most: usize,
     closing: CancellationToken,
 ) {

@@ -1,0 +1,174 @@
+//! Tasks in PostgreSQL.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::postgres::PgRow;
+
+use super::PostgresStore;
+use super::rows::{self, count, get, integer, json};
+use super::select::is_there_work;
+use crate::error::Result;
+use crate::id::{NodeId, TaskId};
+use crate::registry::page_limit;
+use crate::scheduler::{
+    Assignment, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal, SchedulerError,
+    Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
+};
+use crate::time::Timestamp;
+
+impl PostgresStore {
+    /// What one row says that belongs to the task.
+    async fn of_task<T>(
+        &self,
+        sql: &'static str,
+        task: TaskId,
+        read: impl FnOnce(&PgRow) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let row = self.readers.fetch_optional(sqlx::query(sql).bind(task.uuid())).await?;
+        row.map(|row| read(&row)).transpose()
+    }
+}
+
+#[async_trait]
+impl TaskStore for PostgresStore {
+    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
+        self.idle.store(false, Ordering::Relaxed);
+        self.writer.submit(tasks, now).await
+    }
+
+    async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
+        page_limit(request.limit)?;
+        // An idle fog polls; it must not take locks from those who work.
+        if self.idle.load(Ordering::Relaxed) {
+            let mut cursor = self.cursor.load(Ordering::Relaxed);
+            let look = async |reader: &mut sqlx::PgConnection| {
+                is_there_work(reader, &request.asker, &mut cursor).await
+            };
+            let found = self.readers.with(look).await?;
+            if !found {
+                self.cursor.store(cursor, Ordering::Relaxed);
+                return Ok(Vec::new());
+            }
+        }
+        let assignments = self.writer.lease(request, now).await?;
+        self.idle.store(assignments.is_empty(), Ordering::Relaxed);
+        Ok(assignments)
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
+        self.writer.renew(renewals, now).await
+    }
+
+    async fn complete(
+        &self,
+        completions: Vec<Completion>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Task>>> {
+        self.writer.complete(completions, now).await
+    }
+
+    async fn release(&self, claims: Vec<Claim>, now: Timestamp) -> Result<Vec<Result<Task>>> {
+        self.writer.release(claims, now).await
+    }
+
+    async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        self.writer.cancel(task, now).await
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let query = sqlx::query(
+            "SELECT id FROM tasks WHERE state = 'leased' AND expires_at <= $1
+             UNION ALL
+             SELECT id FROM tasks
+             WHERE state = 'queued' AND deadline IS NOT NULL AND deadline <= $1
+             LIMIT $2",
+        );
+        let due = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
+        let due = due.iter().map(|row| get(row, "id").map(TaskId::from_uuid));
+        self.writer.expire_tasks(due.collect::<Result<_>>()?, now).await
+    }
+
+    async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        let limit = page_limit(limit)?;
+        // What another process is promoting, or changing otherwise, is not waited for.
+        let query = sqlx::query(
+            "UPDATE tasks SET ready = true WHERE seq IN (
+                 SELECT seq FROM tasks WHERE state = 'queued' AND NOT ready AND ready_at <= $1
+                 ORDER BY ready_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING seq",
+        );
+        let done = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
+        Ok(done.len())
+    }
+
+    async fn task(&self, task: TaskId) -> Result<Option<Task>> {
+        self.of_task("SELECT task FROM tasks WHERE id = $1", task, rows::task).await
+    }
+
+    async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let after: i64 = match after {
+            None => 0,
+            Some(id) => self
+                .of_task("SELECT seq FROM tasks WHERE id = $1", id, |row| get(row, "seq"))
+                .await?
+                .ok_or(SchedulerError::TaskNotFound(id))?,
+        };
+        let query = sqlx::query(
+            "SELECT task FROM tasks WHERE seq > $1 AND ($2::text IS NULL OR state = $2)
+             AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR node = $4)
+             AND ($5::text IS NULL OR payer = $5) ORDER BY seq LIMIT $6",
+        )
+        .bind(after)
+        .bind(filter.state.map(TaskState::name))
+        .bind(filter.kind.as_ref().map(|kind| kind.as_str()))
+        .bind(filter.node.as_ref().map(|node| node.as_str()))
+        .bind(filter.payer.as_ref().map(|payer| payer.as_str()))
+        .bind(integer(limit));
+        self.readers.fetch_all(query).await?.iter().map(rows::task).collect()
+    }
+
+    async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
+        let sql = "SELECT r.result FROM tasks t LEFT JOIN results r ON r.seq = t.seq
+                   WHERE t.id = $1 AND t.state = 'succeeded'";
+        let result = |row: &PgRow| {
+            let bytes: Option<&[u8]> = get(row, "result")?;
+            Ok(Bytes::copy_from_slice(bytes.unwrap_or_default()))
+        };
+        self.of_task(sql, task, result).await
+    }
+
+    async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
+        let sql = "SELECT explanation FROM explanations
+                   WHERE seq = (SELECT seq FROM tasks WHERE id = $1)";
+        self.of_task(sql, task, |row| json(row, "explanation")).await
+    }
+
+    async fn counts(&self) -> Result<TaskCounts> {
+        let query = sqlx::query("SELECT state, count(*) AS tasks FROM tasks GROUP BY state");
+        let mut counts = TaskCounts::new();
+        for row in self.readers.fetch_all(query).await? {
+            let state: &str = get(&row, "state")?;
+            if let Some(state) = TaskState::ALL.into_iter().find(|known| known.name() == state) {
+                counts.insert(state, count(&row, "tasks")?);
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
+        let query = sqlx::query(
+            "SELECT node, succeeded, failed, lost, released, busy_micros, earned::text
+             FROM tallies",
+        );
+        self.readers.fetch_all(query).await?.iter().map(rows::tally).collect()
+    }
+}
