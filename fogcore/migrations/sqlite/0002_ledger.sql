@@ -46,29 +46,33 @@ CREATE TABLE transfers (
     expires_at   INTEGER,             -- of hold with a timeout
     reference    BLOB,
     user_data_64 INTEGER,
-    user_data_32 INTEGER
+    user_data_32 INTEGER,
+    -- What accounts with history had after it: debits pending, debits posted, credits pending and
+    -- credits posted, one behind another. In here, because a row of its own for each side, at the
+    -- account's place, would cost more than all the rest of a transfer.
+    debit_after  BLOB,
+    credit_after BLOB
 ) STRICT;
 
 -- An index ends with the row's seq, so each of these is in the journal's order.
-CREATE INDEX transfers_debit ON transfers (debit);
-CREATE INDEX transfers_credit ON transfers (credit);
 CREATE INDEX transfers_reference ON transfers (reference) WHERE reference IS NOT NULL;
 CREATE INDEX transfers_user_data_64 ON transfers (user_data_64) WHERE user_data_64 IS NOT NULL;
 CREATE INDEX transfers_user_data_32 ON transfers (user_data_32) WHERE user_data_32 IS NOT NULL;
 CREATE INDEX transfers_expiring ON transfers (expires_at, at, id)
     WHERE hold_state = 0 AND expires_at IS NOT NULL;
 
--- What accounts with history had after each transfer.
-CREATE TABLE balances (
-    account         INTEGER NOT NULL REFERENCES accounts,
-    seq             INTEGER NOT NULL REFERENCES transfers,
-    at              INTEGER NOT NULL,
-    debits_pending  BLOB    NOT NULL,
-    debits_posted   BLOB    NOT NULL,
-    credits_pending BLOB    NOT NULL,
-    credits_posted  BLOB    NOT NULL,
+-- Which transfers an account is in. A transfer's two rows come to any two places of this table, and
+-- to write those pages would cost more than all the rest of it: so they are put in for many
+-- transfers at once, in order. Those behind the one in ledger_indexed are not in it yet.
+CREATE TABLE postings (
+    account INTEGER NOT NULL REFERENCES accounts,
+    seq     INTEGER NOT NULL REFERENCES transfers,
     PRIMARY KEY (account, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE ledger_indexed (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    seq  INTEGER NOT NULL
+) STRICT;
 
 -- Ids that failed and stay so.
 CREATE TABLE failed_transfers (
@@ -118,6 +122,10 @@ INSERT INTO transfers
     JOIN accounts d ON d.id = ifnull(t.debit, h.debit)
     JOIN accounts c ON c.id = ifnull(t.credit, h.credit)
     ORDER BY j.seq;
+
+INSERT INTO postings
+    SELECT debit, seq FROM transfers UNION ALL SELECT credit, seq FROM transfers;
+INSERT INTO ledger_indexed SELECT 1, ifnull(max(seq), 0) FROM transfers;
 
 DROP TABLE journal_1;
 DROP TABLE transfers_1;

@@ -2,8 +2,8 @@
 //!
 //! The [`Verifier`](super::Verifier) proves that the journal is what was written; this makes anew,
 //! by the plain arithmetic of double entry, what the journal leads to, and compares. A store feeds
-//! it in three rounds: all openings and transfers in journal order, all rows of history, all
-//! accounts as they are now.
+//! it with all openings and transfers in journal order, with the rows of history, each after its
+//! account was opened, and at last with all accounts as they are now.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -3,6 +3,7 @@
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 
+use super::SqliteOptions;
 use super::error::{OrStoreError, StoreError, is_busy, is_full};
 use super::loaded::Loaded;
 use super::request::{Request, Run};
@@ -18,6 +19,7 @@ pub(super) struct Transactor {
     /// What earlier groups loaded and wrote, and how much of that may stay.
     loaded: Loaded,
     keep: usize,
+    unindexed: usize,
     /// Which version of the file `loaded` speaks of.
     version: Option<i64>,
     /// The class of tasks after which the next look for work begins.
@@ -47,10 +49,11 @@ impl Transactor {
     pub(super) fn new(
         connect: SqliteConnectOptions,
         connection: SqliteConnection,
-        keep: usize,
+        options: &SqliteOptions,
     ) -> Self {
         let (loaded, connection) = (Loaded::default(), Some(connection));
-        Self { connect, connection, loaded, keep, version: None, cursor: i64::MIN }
+        let SqliteOptions { keep, unindexed, .. } = *options;
+        Self { connect, connection, loaded, keep, unindexed, version: None, cursor: i64::MIN }
     }
 }
 
@@ -165,6 +168,7 @@ impl Transactor {
                 }
             }
             loaded.save(connection, now).await?;
+            loaded.known.index(connection, self.unindexed).await?;
         }
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();
         if !leases.is_empty() {

@@ -40,13 +40,17 @@ pub(super) fn integers(items: &[i64]) -> Result<String> {
     serde_json::to_string(items).map_err(|error| Error::new(ErrorKind::Internal, error))
 }
 
-/// A statement over many rows: `head`, a tuple of `columns` values for each row, `tail`.
+/// A statement over many rows: `head`, a tuple of `columns` values for each row, `tail`. Rows whose
+/// first value is NULL must do nothing: they fill a statement up.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
     pub(super) head: &'static str,
     pub(super) columns: usize,
     pub(super) tail: &'static str,
 }
+
+/// The end of an insertion that leaves filling rows out.
+pub(super) const NO_FILLING: &str = ") WHERE column1 IS NOT NULL";
 
 /// The values of the rows of one statement, bound one after another.
 #[derive(Default)]
@@ -70,9 +74,9 @@ pub(super) struct Batch {
     arguments: SqliteArguments,
 }
 
-/// The most rows in one statement; the others have half as many, and half of that, down to one.
-/// A statement for many rows saves trips to SQLite's thread; few different ones stay prepared,
-/// because preparing costs as much as running.
+/// The most rows in one statement; the last one has half as many, or half of that, down to one, and
+/// is filled up with rows that do nothing. A statement for many rows saves trips to SQLite's thread;
+/// few different ones stay prepared, because preparing costs as much as running.
 const MOST_ROWS: usize = 128;
 
 impl Rows {
@@ -84,13 +88,19 @@ impl Rows {
     ) -> impl Iterator<Item = Result<Batch>> {
         let mut items = items.into_iter();
         std::iter::from_fn(move || {
-            let left = items.len().checked_ilog2()?;
-            let rows = MOST_ROWS.min(1 << left);
+            if items.len() == 0 {
+                return None;
+            }
+            let rows = MOST_ROWS.min(items.len().next_power_of_two());
+            let filling = rows.saturating_sub(items.len());
             let mut values = Values::default();
             for item in items.by_ref().take(rows) {
                 if let Err(error) = bind(&mut values, item) {
                     return Some(Err(error));
                 }
+            }
+            for _ in 0..filling * self.columns {
+                values.push(None::<i64>);
             }
             Some(match values.failed {
                 Some(error) => Err(Error::new(ErrorKind::Internal, error)),

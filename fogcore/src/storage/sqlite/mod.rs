@@ -58,8 +58,11 @@ pub struct SqliteOptions {
     /// Requests that share one transaction at most. Default 256.
     pub group: usize,
     /// About how many bytes of tasks, accounts and transfers stay loaded for the next transaction.
-    /// Default 16 MiB.
+    /// Default 64 MiB.
     pub keep: usize,
+    /// How many transfers may wait until they are put into the index of accounts, all at once; whoever
+    /// asks for an account's transfers searches them one by one. Default 65,536.
+    pub unindexed: usize,
     /// The most pages (of 4 KiB) that the file may grow to; beyond them every change is refused
     /// as Exhausted, like on a full disk. Default none.
     pub max_pages: Option<u32>,
@@ -72,7 +75,8 @@ impl Default for SqliteOptions {
             readers: 4,
             queue: 1_024,
             group: 256,
-            keep: 16 << 20,
+            keep: 64 << 20,
+            unindexed: 65_536,
             max_pages: None,
         }
     }
@@ -102,7 +106,7 @@ impl SqliteStore {
         let opening = format!("cannot open the database {}", path.display());
         migrate(&connect).await.map_err(|error| error.context(&opening))?;
         let connection = connect.connect().await.or_store_error()?;
-        let transactor = Transactor::new(connect.clone(), connection, options.keep);
+        let transactor = Transactor::new(connect.clone(), connection, &options);
         let writer = Writer::start(transactor, options.queue, options.group);
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sqlx::SqliteConnection;
 
 use super::error::OrStoreError;
-use super::lists::{Batch, Rows, Values, write_all};
+use super::lists::{Batch, NO_FILLING, Rows, Values, write_all};
 use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
@@ -102,9 +102,9 @@ impl Loaded {
 
 const NEW_TASKS: Rows = Rows {
     head: "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
-        cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task)",
+        cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task) SELECT * FROM (",
     columns: 16,
-    tail: "",
+    tail: NO_FILLING,
 };
 
 fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> Result<()> {
@@ -148,9 +148,17 @@ fn bind_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> Resul
     Ok(())
 }
 
-const PAYLOADS: Rows = Rows { head: "INSERT INTO payloads (seq, payload)", columns: 2, tail: "" };
+const PAYLOADS: Rows = Rows {
+    head: "INSERT INTO payloads (seq, payload) SELECT * FROM (",
+    columns: 2,
+    tail: NO_FILLING,
+};
 
-const RESULTS: Rows = Rows { head: "INSERT INTO results (seq, result)", columns: 2, tail: "" };
+const RESULTS: Rows = Rows {
+    head: "INSERT INTO results (seq, result) SELECT * FROM (",
+    columns: 2,
+    tail: NO_FILLING,
+};
 
 fn bind_bytes(row: &mut Values, (seq, bytes): (i64, Bytes)) -> Result<()> {
     row.push(seq).push(bytes.to_vec());
@@ -158,9 +166,10 @@ fn bind_bytes(row: &mut Values, (seq, bytes): (i64, Bytes)) -> Result<()> {
 }
 
 const EXPLANATIONS: Rows = Rows {
-    head: "INSERT INTO explanations (seq, explanation)",
+    head: "INSERT INTO explanations (seq, explanation) SELECT * FROM (",
     columns: 2,
-    tail: "ON CONFLICT (seq) DO UPDATE SET explanation = excluded.explanation",
+    tail: ") WHERE column1 IS NOT NULL
+        ON CONFLICT (seq) DO UPDATE SET explanation = excluded.explanation",
 };
 
 fn bind_explanation(row: &mut Values, (seq, why): (i64, &Explanation)) -> Result<()> {
@@ -170,9 +179,9 @@ fn bind_explanation(row: &mut Values, (seq, why): (i64, &Explanation)) -> Result
 
 const TALLIES: Rows = Rows {
     head: "INSERT OR REPLACE INTO tallies
-        (node, succeeded, failed, lost, released, busy_micros, earned)",
+        (node, succeeded, failed, lost, released, busy_micros, earned) SELECT * FROM (",
     columns: 7,
-    tail: "",
+    tail: NO_FILLING,
 };
 
 fn bind_tally(row: &mut Values, (node, tally): (&NodeId, &Tally)) -> Result<()> {

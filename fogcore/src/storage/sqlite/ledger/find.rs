@@ -30,15 +30,28 @@ pub(super) const JOURNAL: &str = "SELECT t.*, d.id AS debit_id, c.id AS credit_i
     CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
     WHERE t.seq > ? ORDER BY t.seq LIMIT +?";
 
-pub(super) const BALANCES: &str = "SELECT b.*, a.id AS account_id, t.id AS transfer_id
-    FROM accounts a CROSS JOIN balances b ON b.account = a.no
-    CROSS JOIN transfers t ON t.seq = b.seq
-    WHERE a.id = ? AND b.seq > ? ORDER BY b.seq LIMIT +?";
+/// Through the index as far as it goes, and then one transfer after another.
+pub(super) const BALANCES: &str = "SELECT t.seq, t.id, t.at,
+        CASE p.account WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
+    FROM accounts a CROSS JOIN postings p ON p.account = a.no
+    CROSS JOIN transfers t ON t.seq = p.seq
+    WHERE a.id = ?1 AND a.flags & 8 AND p.seq > ?2
+    UNION ALL SELECT t.seq, t.id, t.at,
+        CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END
+    FROM accounts a CROSS JOIN transfers t ON a.no IN (t.debit, t.credit)
+    WHERE a.id = ?1 AND a.flags & 8 AND t.seq > max(?2, (SELECT seq FROM ledger_indexed))
+    ORDER BY 1 LIMIT +?3";
 
-pub(super) const BALANCE_AT: &str = "SELECT b.*, a.id AS account_id, t.id AS transfer_id
-    FROM accounts a CROSS JOIN balances b ON b.account = a.no
-    CROSS JOIN transfers t ON t.seq = b.seq
-    WHERE a.id = ? AND b.at <= ? ORDER BY b.seq DESC LIMIT 1";
+pub(super) const BALANCE_AT: &str = "SELECT t.seq, t.id, t.at,
+        CASE p.account WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
+    FROM accounts a CROSS JOIN postings p ON p.account = a.no
+    CROSS JOIN transfers t ON t.seq = p.seq
+    WHERE a.id = ?1 AND a.flags & 8 AND t.at <= ?2
+    UNION ALL SELECT t.seq, t.id, t.at,
+        CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END
+    FROM accounts a CROSS JOIN transfers t ON a.no IN (t.debit, t.credit)
+    WHERE a.id = ?1 AND a.flags & 8 AND t.seq > (SELECT seq FROM ledger_indexed) AND t.at <= ?2
+    ORDER BY 1 DESC LIMIT 1";
 
 /// The holds whose time is over, first those that are over longest.
 pub(super) async fn due(
@@ -100,25 +113,24 @@ pub(super) async fn transfers(
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT t.*, d.id AS debit_id, c.id AS credit_id, h.id AS hold_id FROM (",
     );
-    let sides: &[Option<&str>] = match (&filter.account, filter.side) {
-        (None, _) => &[None],
-        (Some(_), Some(Side::Debit)) => &[Some("debit")],
-        (Some(_), Some(Side::Credit)) => &[Some("credit")],
-        // Two walks through an index each, merged; no transfer is in both.
-        (Some(_), None) => &[Some("debit"), Some("credit")],
-    };
-    for (number, side) in sides.iter().enumerate() {
-        if number > 0 {
-            query.push(" UNION ALL ");
-        }
-        query.push("SELECT seq FROM transfers WHERE seq > ").push_bind(integer(after.number()));
-        if let Some((side, account)) = side.zip(filter.account.as_ref()) {
-            query.push(" AND ").push(side).push(" = (SELECT no FROM accounts WHERE id = ");
-            query.push_bind(account.as_str()).push(")");
-        }
+    if let Some(account) = &filter.account {
+        // Through the index as far as it goes, and then one transfer after another.
+        query.push("SELECT t.seq FROM accounts a CROSS JOIN postings p ON p.account = a.no ");
+        query.push("CROSS JOIN transfers t ON t.seq = p.seq AND ").push(on_side(filter.side));
+        query.push(" WHERE a.id = ").push_bind(account.as_str());
+        query.push(" AND p.seq > ").push_bind(integer(after.number()));
+        conditions(&mut query, filter);
+        query.push(" UNION ALL SELECT t.seq FROM accounts a CROSS JOIN transfers t ON ");
+        query.push(on_side(filter.side)).push(" WHERE a.id = ").push_bind(account.as_str());
+        query.push(" AND t.seq > max((SELECT seq FROM ledger_indexed), ");
+        query.push_bind(integer(after.number())).push(")");
+        conditions(&mut query, filter);
+    } else {
+        query.push("SELECT t.seq FROM transfers t WHERE t.seq > ");
+        query.push_bind(integer(after.number()));
         conditions(&mut query, filter);
     }
-    query.push(" ORDER BY seq LIMIT +").push_bind(integer(limit));
+    query.push(" ORDER BY 1 LIMIT +").push_bind(integer(limit));
     query.push(
         ") p CROSS JOIN transfers t ON t.seq = p.seq CROSS JOIN accounts d ON d.no = t.debit
          CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
@@ -129,17 +141,26 @@ pub(super) async fn transfers(
     rows.iter().map(entry).collect()
 }
 
+/// Whether a transfer has the account on the side that is asked for.
+const fn on_side(side: Option<Side>) -> &'static str {
+    match side {
+        Some(Side::Debit) => "t.debit = a.no",
+        Some(Side::Credit) => "t.credit = a.no",
+        None => "a.no IN (t.debit, t.credit)",
+    }
+}
+
 fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &TransferFilter) {
     if let Some(from) = filter.from {
-        query.push(" AND at >= ").push_bind(from.as_micros());
+        query.push(" AND t.at >= ").push_bind(from.as_micros());
     }
     if let Some(until) = filter.until {
-        query.push(" AND at < ").push_bind(until.as_micros());
+        query.push(" AND t.at < ").push_bind(until.as_micros());
     }
     if let Some(purpose) = filter.purpose {
-        query.push(" AND purpose = ").push_bind(purpose.name());
+        query.push(" AND t.purpose = ").push_bind(purpose.name());
     }
-    with_user_data(query, "", (filter.reference, filter.user_data_64, filter.user_data_32));
+    with_user_data(query, "t.", (filter.reference, filter.user_data_64, filter.user_data_32));
 }
 
 /// Conditions on user data; zero is NULL in the tables.

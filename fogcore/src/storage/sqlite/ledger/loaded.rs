@@ -11,7 +11,7 @@ use crate::ledger::{Book, Chain, TransferKind};
 use crate::storage::request::Wanted;
 use crate::storage::sqlite::error::OrStoreError;
 use crate::storage::sqlite::lists::{id_list, texts};
-use crate::storage::sqlite::rows::get;
+use crate::storage::sqlite::rows::{get, integer};
 
 /// About how many bytes a transfer and its place in the maps take, and an account.
 pub(super) const TRANSFER: usize = 512;
@@ -41,6 +41,8 @@ pub(super) struct Ends {
     pub(super) account: i64,
     pub(super) transfer: i64,
     pub(super) failed: i64,
+    /// The last transfer that is found through the index of accounts.
+    indexed: i64,
     pub(super) chain: Chain,
 }
 
@@ -119,6 +121,32 @@ impl Known {
         Ok(bytes)
     }
 
+    /// Puts the transfers into the index of accounts that are not in it, once there are so many.
+    pub(in crate::storage::sqlite) async fn index(
+        &mut self,
+        connection: &mut SqliteConnection,
+        most: usize,
+    ) -> Result<()> {
+        let Some(ends) = &mut self.ends else { return Ok(()) };
+        if ends.transfer - ends.indexed <= integer(most) {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT INTO postings
+             SELECT debit AS account, seq FROM transfers WHERE seq > ?1
+             UNION ALL SELECT credit, seq FROM transfers WHERE seq > ?1
+             ORDER BY 1, 2",
+        )
+        .bind(ends.indexed)
+        .execute(&mut *connection)
+        .await
+        .or_store_error()?;
+        let done = sqlx::query("UPDATE ledger_indexed SET seq = ?").bind(ends.transfer);
+        done.execute(connection).await.or_store_error()?;
+        ends.indexed = ends.transfer;
+        Ok(())
+    }
+
     /// Where the tables end.
     pub(super) async fn ends(&mut self, connection: &mut SqliteConnection) -> Result<Ends> {
         if let Some(ends) = self.ends {
@@ -127,7 +155,8 @@ impl Known {
         let row = sqlx::query(
             "SELECT (SELECT ifnull(max(no), 0) FROM accounts) AS account,
              (SELECT ifnull(max(seq), 0) FROM transfers) AS transfer,
-             (SELECT ifnull(max(seq), 0) FROM failed_transfers) AS failed",
+             (SELECT ifnull(max(seq), 0) FROM failed_transfers) AS failed,
+             (SELECT seq FROM ledger_indexed) AS indexed",
         )
         .fetch_one(&mut *connection)
         .await
@@ -146,6 +175,7 @@ impl Known {
             account: get(&row, "account")?,
             transfer: get(&row, "transfer")?,
             failed: get(&row, "failed")?,
+            indexed: get(&row, "indexed")?,
             chain,
         };
         self.ends = Some(ends);

@@ -17,7 +17,7 @@ pub(super) use self::begin::{begin_chain, is_without_chain};
 pub(super) use self::loaded::Known;
 use super::SqliteStore;
 use super::error::{OrStoreError, StoreError};
-use super::rows::{id, id_bytes, integer};
+use super::rows::{damaged, id, id_bytes, integer};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
@@ -99,8 +99,11 @@ impl LedgerStore for SqliteStore {
             .fetch_all(&self.readers)
             .await
             .or_store_error()?;
-        let entry =
-            |row| Ok(BalanceEntry { place: find::place(row)?, balance: rows::balance(row)? });
+        let entry = |row| {
+            let balance = rows::balance(row, "after", account)?;
+            let balance = balance.ok_or_else(|| damaged("after"))?;
+            Ok(BalanceEntry { place: find::place(row)?, balance })
+        };
         rows.iter().map(entry).collect()
     }
 
@@ -115,7 +118,7 @@ impl LedgerStore for SqliteStore {
             .fetch_optional(&self.readers)
             .await
             .or_store_error()?;
-        row.map(|row| rows::balance(&row)).transpose()
+        Ok(row.map(|row| rows::balance(&row, "after", account)).transpose()?.flatten())
     }
 
     async fn trial_balance(&self) -> Result<TrialBalance> {

@@ -5,7 +5,7 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use crate::amount::Asset;
+use crate::amount::{Amount, Asset};
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
@@ -177,17 +177,28 @@ fn purpose(name: &str) -> Result<Purpose> {
     Purpose::deserialize(name).map_err(|_| damaged("purpose"))
 }
 
-/// What an account had, from `balances` with the ids `account_id` and `transfer_id`.
-pub(super) fn balance(row: &SqliteRow) -> Result<AccountBalance> {
-    Ok(AccountBalance {
-        account: parsed(row, "account_id")?,
-        transfer: TransferId::from_uuid(id(row, "transfer_id")?),
+/// What an account had after a transfer, from one of the transfer's columns; none if it keeps no
+/// history.
+pub(super) fn balance(
+    row: &SqliteRow,
+    column: &'static str,
+    account: &AccountId,
+) -> Result<Option<AccountBalance>> {
+    let Some(after) = get::<Option<&[u8]>>(row, column)? else { return Ok(None) };
+    let counters: &[u8; 64] = after.try_into().map_err(|_| damaged(column))?;
+    let (counters, []) = counters.as_chunks() else { return Err(damaged(column)) };
+    let amount = |bytes: [u8; 16]| Amount::from_base_units(u128::from_be_bytes(bytes));
+    let [debits_pending, debits_posted, credits_pending, credits_posted] =
+        <[[u8; 16]; 4]>::try_from(counters).map_err(|_| damaged(column))?.map(amount);
+    Ok(Some(AccountBalance {
+        account: account.clone(),
+        transfer: TransferId::from_uuid(id(row, "id")?),
         at: time(row, "at")?,
-        debits_pending: amount(row, "debits_pending")?,
-        debits_posted: amount(row, "debits_posted")?,
-        credits_pending: amount(row, "credits_pending")?,
-        credits_posted: amount(row, "credits_posted")?,
-    })
+        debits_pending,
+        debits_posted,
+        credits_pending,
+        credits_posted,
+    }))
 }
 
 pub(super) fn failed(row: &SqliteRow) -> Result<FailedTransfer> {

@@ -11,7 +11,7 @@ use crate::ledger::{
     Account, AccountBalance, Book, BookChanges, FailedTransfer, Link, Posted, Row, TransferFlags,
     TransferKind,
 };
-use crate::storage::sqlite::lists::{Batch, Rows, Values};
+use crate::storage::sqlite::lists::{Batch, NO_FILLING, Rows, Values};
 use crate::storage::sqlite::rows::{amount_bytes, id_bytes, integer};
 use crate::time::Timestamp;
 
@@ -22,6 +22,8 @@ struct Placed<'b> {
     posted: &'b Posted,
     sides: [i64; 2],
     hold: Option<i64>,
+    /// What its accounts had after it, if they keep a history.
+    after: [Option<&'b AccountBalance>; 2],
 }
 
 /// What one call added to the ledger, with its numbers.
@@ -32,7 +34,6 @@ pub(in crate::storage::sqlite) struct Written<'b> {
     plain: Vec<Placed<'b>>,
     other: Vec<Placed<'b>>,
     ended: Vec<(i64, &'b Posted)>,
-    balances: Vec<(i64, i64, &'b AccountBalance)>,
     failed: Vec<(i64, FailedTransfer)>,
     link: Option<Link>,
     /// About how many bytes of it stay in memory.
@@ -63,7 +64,6 @@ impl Known {
         let counters = changed.map(|account| Ok((self.account(&account.id)?, account)));
         let counters = counters.collect::<Result<_>>()?;
         let (mut plain, mut other) = (Vec::with_capacity(changes.journal.len()), Vec::new());
-        let mut balances = Vec::with_capacity(changes.history.len());
         let mut history = changes.history.iter().peekable();
         let posted = || changes.journal.iter().filter_map(|id| book.transfer(*id));
         for posted in posted() {
@@ -72,14 +72,15 @@ impl Known {
             if posted.hold.is_some() {
                 self.holds.insert(id, ends.transfer);
             }
-            let placed = self.place(ends.transfer, posted, book)?;
+            let mut placed = self.place(ends.transfer, posted, book)?;
+            let [debit, _] = book.sides(posted).ok_or_else(|| without_a_place("hold of", &id))?;
+            while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
+                placed.after[usize::from(balance.account != *debit)] = Some(balance);
+            }
             if is_plain(posted) {
                 plain.push(placed);
             } else {
                 other.push(placed);
-            }
-            while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
-                balances.push((self.account(&balance.account)?, ends.transfer, balance));
             }
         }
         let ended = changes.ended_holds.iter().filter_map(|id| book.transfer(*id));
@@ -92,7 +93,7 @@ impl Known {
         self.ends = Some(ends);
         let bytes = opened.len() * ACCOUNT;
         let failed = (first_failed..).zip(changes.failed.iter().copied()).collect();
-        Ok(Written { opened, counters, plain, other, ended, balances, failed, link, bytes })
+        Ok(Written { opened, counters, plain, other, ended, failed, link, bytes })
     }
 
     fn account(&self, id: &AccountId) -> Result<i64> {
@@ -114,7 +115,8 @@ impl Known {
             }
             None => None,
         };
-        Ok(Placed { seq, posted, sides: [self.account(debit)?, self.account(credit)?], hold })
+        let sides = [self.account(debit)?, self.account(credit)?];
+        Ok(Placed { seq, posted, sides, hold, after: [None; 2] })
     }
 }
 
@@ -142,7 +144,6 @@ impl<'b> Written<'b> {
             .chain(OTHER.batches(self.other, |row, placed| bind_other(row, &placed)))
             .chain(ENDED.batches(self.ended, bind_ended))
             .chain(COUNTERS.batches(self.counters, bind_counters))
-            .chain(BALANCES.batches(self.balances, bind_balance))
             .chain(FAILED.batches(self.failed, bind_failed))
             .chain(links(self.link.into_iter().collect()))
     }
@@ -150,9 +151,10 @@ impl<'b> Written<'b> {
 
 const OPENED: Rows = Rows {
     head: "INSERT INTO accounts
-        (no, id, asset, scale, flags, reference, user_data_64, user_data_32, opened_at)",
+        (no, id, asset, scale, flags, reference, user_data_64, user_data_32, opened_at)
+        SELECT * FROM (",
     columns: 9,
-    tail: "",
+    tail: NO_FILLING,
 };
 
 fn bind_opened(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
@@ -170,9 +172,10 @@ fn bind_opened(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
 
 const COUNTERS: Rows = Rows {
     head: "INSERT OR REPLACE INTO counters
-        (no, closed, debits_pending, debits_posted, credits_pending, credits_posted)",
+        (no, closed, debits_pending, debits_posted, credits_pending, credits_posted)
+        SELECT * FROM (",
     columns: 6,
-    tail: "",
+    tail: NO_FILLING,
 };
 
 fn bind_counters(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
@@ -193,9 +196,10 @@ fn amounts(row: &mut Values, amounts: impl Iterator<Item = Amount>) {
 
 /// Most transfers: direct, with nothing special.
 const PLAIN: Rows = Rows {
-    head: "INSERT INTO transfers (seq, id, type, debit, credit, amount, purpose, at)",
-    columns: 8,
-    tail: "",
+    head: "INSERT INTO transfers (seq, id, type, debit, credit, amount, purpose, at, debit_after,
+        credit_after) SELECT * FROM (",
+    columns: 10,
+    tail: NO_FILLING,
 };
 
 fn bind_plain(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
@@ -209,14 +213,26 @@ fn bind_plain(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
         .push(transfer.amount().map(amount_bytes))
         .push(transfer.purpose.name())
         .push(posted.at.as_micros());
+    for after in placed.after {
+        row.push(after.map(counters));
+    }
     Ok(())
 }
 
+/// What an account had, in one piece.
+fn counters(balance: &AccountBalance) -> Vec<u8> {
+    let debits = [balance.debits_pending, balance.debits_posted];
+    let credits = [balance.credits_pending, balance.credits_posted];
+    let amounts = debits.into_iter().chain(credits);
+    amounts.flat_map(|amount| amount.base_units().to_be_bytes()).collect()
+}
+
 const OTHER: Rows = Rows {
-    head: "INSERT INTO transfers (seq, id, type, debit, credit, amount, purpose, at, hold,
-        hold_state, flags, timeout, expires_at, reference, user_data_64, user_data_32)",
-    columns: 16,
-    tail: "",
+    head: "INSERT INTO transfers (seq, id, type, debit, credit, amount, purpose, at, debit_after,
+        credit_after, hold, hold_state, flags, timeout, expires_at, reference, user_data_64,
+        user_data_32) SELECT * FROM (",
+    columns: 18,
+    tail: NO_FILLING,
 };
 
 fn bind_other(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
@@ -246,28 +262,11 @@ fn bind_ended(row: &mut Values, (seq, hold): (i64, &Posted)) -> Result<()> {
     Ok(())
 }
 
-const BALANCES: Rows = Rows {
-    head: "INSERT INTO balances
-        (account, seq, at, debits_pending, debits_posted, credits_pending, credits_posted)",
-    columns: 7,
-    tail: "",
+const FAILED: Rows = Rows {
+    head: "INSERT INTO failed_transfers (seq, id, code, at) SELECT * FROM (",
+    columns: 4,
+    tail: NO_FILLING,
 };
-
-fn bind_balance(
-    row: &mut Values,
-    (account, seq, balance): (i64, i64, &AccountBalance),
-) -> Result<()> {
-    row.push(account).push(seq).push(balance.at.as_micros());
-    let (debits, credits) = (
-        [balance.debits_pending, balance.debits_posted],
-        [balance.credits_pending, balance.credits_posted],
-    );
-    amounts(row, debits.into_iter().chain(credits));
-    Ok(())
-}
-
-const FAILED: Rows =
-    Rows { head: "INSERT INTO failed_transfers (seq, id, code, at)", columns: 4, tail: "" };
 
 fn bind_failed(row: &mut Values, (seq, failed): (i64, FailedTransfer)) -> Result<()> {
     row.push(seq)
@@ -278,9 +277,10 @@ fn bind_failed(row: &mut Values, (seq, failed): (i64, FailedTransfer)) -> Result
 }
 
 const LINKS: Rows = Rows {
-    head: "INSERT INTO ledger_links (writer, number, accounts, transfers, failed, digest)",
+    head: "INSERT INTO ledger_links (writer, number, accounts, transfers, failed, digest)
+        SELECT * FROM (",
     columns: 6,
-    tail: "",
+    tail: NO_FILLING,
 };
 
 /// The statements that write the links.

@@ -39,7 +39,6 @@ pub(super) async fn verify(
         }
     }
     nothing_else(connection, ends).await?;
-    history(connection, &mut audit).await?;
     let mut last = 0_i64;
     loop {
         let page = sqlx::query(ACCOUNTS).bind(last).bind(PAGE).fetch_all(&mut *connection);
@@ -105,6 +104,11 @@ async fn verify_link(
         let (one, place) = (rows::posted(row)?, find::place(row)?);
         let sides: [AccountId; 2] = [parsed(row, "debit_id")?, parsed(row, "credit_id")?];
         audit.posted(place, &one, [&sides[0], &sides[1]])?;
+        for (column, account) in ["debit_after", "credit_after"].into_iter().zip(&sides) {
+            if let Some(balance) = rows::balance(row, column, account)? {
+                audit.balance(&BalanceEntry { place, balance })?;
+            }
+        }
         posted.push(one);
     }
     let failed = failed.iter().map(rows::failed).collect::<Result<Vec<_>>>()?;
@@ -129,7 +133,11 @@ async fn nothing_else(connection: &mut SqliteConnection, ends: Ends) -> Result<(
          (SELECT count(*) FROM failed_transfers WHERE seq > ?3 OR seq < 1) AS failures,
          (SELECT count(*) FROM ledger_links WHERE writer <> ?4 OR number < 1) AS links,
          (SELECT count(*) FROM counters n
-          WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.no = n.no)) AS counters",
+          WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.no = n.no)) AS counters,
+         (SELECT abs(count(*) - 2 * ifnull((SELECT seq FROM ledger_indexed), -1)) FROM postings)
+         + (SELECT count(*) FROM postings p LEFT JOIN transfers t ON t.seq = p.seq
+            WHERE t.seq IS NULL OR p.account NOT IN (t.debit, t.credit)
+            OR p.seq > (SELECT seq FROM ledger_indexed)) AS postings",
     )
     .bind(ends.account)
     .bind(ends.transfer)
@@ -138,37 +146,11 @@ async fn nothing_else(connection: &mut SqliteConnection, ends: Ends) -> Result<(
     .fetch_one(connection)
     .await
     .or_store_error()?;
-    for what in ["accounts", "transfers", "failures", "links", "counters"] {
+    for what in ["accounts", "transfers", "failures", "links", "counters", "postings"] {
         let found: i64 = get(&row, what)?;
         if found > 0 {
             return Err(Fault::Unknown { what: format!("there are {found} {what}") }.into());
         }
     }
     Ok(())
-}
-
-/// All rows of history, account by account.
-async fn history(connection: &mut SqliteConnection, audit: &mut Audit) -> Result<()> {
-    let (mut account, mut seq) = (i64::MIN, i64::MIN);
-    loop {
-        let page = sqlx::query(
-            "SELECT b.*, a.id AS account_id, t.id AS transfer_id FROM balances b
-             LEFT JOIN accounts a ON a.no = b.account LEFT JOIN transfers t ON t.seq = b.seq
-             WHERE (b.account, b.seq) > (?, ?) ORDER BY b.account, b.seq LIMIT +?",
-        )
-        .bind(account)
-        .bind(seq)
-        .bind(PAGE)
-        .fetch_all(&mut *connection)
-        .await
-        .or_store_error()?;
-        let Some(last) = page.last() else { return Ok(()) };
-        (account, seq) = (get(last, "account")?, get(last, "seq")?);
-        for row in &page {
-            audit.balance(&BalanceEntry {
-                place: find::place(row)?,
-                balance: rows::balance(row)?,
-            })?;
-        }
-    }
 }
