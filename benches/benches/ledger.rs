@@ -2,7 +2,8 @@
 //!
 //! `batch8190` and `batch100` are batches of one client over 10,000 accounts, `clients64` single
 //! transfers of 64 clients at once, and `hot2` batches of 8,190 between two accounts. Every account
-//! has a limit and keeps a history.
+//! has a limit and keeps a history. PostgreSQL is a server of this run's own, on the same disk, as it
+//! is installed: with `fsync` and `synchronous_commit`.
 //!
 //! `floor.fdatasync` is the same disk's flushes in the same run, `floor.sqlite_rows` what SQLite
 //! does with nothing around it: two updates and one insert per transfer, prepared, in one
@@ -13,7 +14,7 @@
 //! killed: `large.recovery` is how long opening it takes after that.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark tells and stops")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark tells and stops")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::hint::black_box;
@@ -32,6 +33,7 @@ use fogcore::ledger::{Account, LedgerStore, MAX_BATCH, Purpose, Transfer};
 use fogcore::storage;
 use fogcore::time::Timestamp;
 use fogcore_benches::{StoreKind, flush_once};
+use fogcore_dev_postgres::Server;
 use futures::future::join_all;
 use tokio::runtime::Runtime;
 
@@ -157,8 +159,14 @@ fn stores(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ledger");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group.measurement_time(Duration::from_secs(4));
-    for (store, kind) in [("memory", StoreKind::Memory), ("sqlite", StoreKind::Sqlite)] {
-        let (url, _folder) = kind.url().unwrap();
+    let (file, _folder) = StoreKind::Sqlite.url().unwrap();
+    let mut urls = vec![("memory", "memory:".to_owned()), ("sqlite", file)];
+    let server = Server::start();
+    match &server {
+        Ok(server) => urls.push(("postgres", server.url("postgres"))),
+        Err(error) => eprintln!("not measured: postgres, because {error:#}"),
+    }
+    for (store, url) in urls {
         let ledger = runtime.block_on(ledger(&url, ACCOUNTS));
         let mut client = Client::new(1, ACCOUNTS);
         for (name, length, accounts) in [
