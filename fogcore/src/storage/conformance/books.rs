@@ -369,7 +369,7 @@ pub async fn sums_pass_what_one_account_can_hold(stores: &Stores) {
     assert_eq!(codes(stores, &[all("a", "b"), all("c", "d")], 1).await, ["created"; 2]);
     let balance = stores.ledger.trial_balance().await.unwrap();
     assert!(balance.is_balanced());
-    let sums = &balance.assets["FOG"];
+    let sums = balance.of(&Asset::FOG).unwrap();
     assert_eq!(sums.debits_posted.to_string(), "680564733841876926926749214863536422910");
     assert_eq!(sums.debits_posted, sums.credits_posted);
 }
