@@ -402,7 +402,7 @@ fn rounds() -> u64 {
 
 /// A store that can be closed, so that what a kill leaves is opened by nobody before the next.
 enum Store {
-    Sqlite(SqliteStore),
+    Sqlite(Box<SqliteStore>),
     #[cfg(feature = "postgres")]
     Postgres(Box<PostgresStore>),
 }
@@ -415,12 +415,13 @@ impl Store {
             return Self::Postgres(Box::new(store.unwrap()));
         }
         let path = url.strip_prefix("sqlite:").unwrap();
-        Self::Sqlite(SqliteStore::open(path, SqliteOptions::default()).await.unwrap())
+        let store = SqliteStore::open(path, SqliteOptions::default()).await;
+        Self::Sqlite(Box::new(store.unwrap()))
     }
 
     fn ledger(&self) -> &dyn LedgerStore {
         match self {
-            Self::Sqlite(store) => store,
+            Self::Sqlite(store) => &**store,
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => &**store,
         }
