@@ -97,3 +97,26 @@ mod postgres_three_stores_on_one_database {
 
     fogcore::conformance_suite!(open);
 }
+
+/// One random stream through every store that this build has, all at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_stores_answer_one_stream_alike() {
+    let memory = fogcore::storage::open("memory:").await.unwrap();
+    let mut stores = vec![("memory", &memory)];
+    #[cfg(feature = "sqlite")]
+    let folder = tempfile::tempdir().unwrap();
+    #[cfg(feature = "sqlite")]
+    let sqlite = {
+        let url = format!("sqlite:{}", folder.path().join("fog.db").display());
+        fogcore::storage::open(&url).await.unwrap()
+    };
+    #[cfg(feature = "sqlite")]
+    stores.push(("sqlite", &sqlite));
+    #[cfg(all(feature = "postgres", unix))]
+    let database = database::Database::fresh().await;
+    #[cfg(all(feature = "postgres", unix))]
+    let postgres = fogcore::storage::open(&database.url()).await.unwrap();
+    #[cfg(all(feature = "postgres", unix))]
+    stores.push(("postgres", &postgres));
+    fogcore::storage::conformance::stream::stores_agree_with_the_book(&stores).await;
+}

@@ -225,7 +225,7 @@ impl Tampering {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_changed_is_found() {
     let mut file = Tampering::new().await;
-    let (mut tried, mut refused) = (0, 0);
+    let (mut tried, mut refused, mut unreadable) = (0, 0, 0);
     for table in TABLES {
         let list = format!("SELECT {} AS row_key, * FROM {table}", key(table));
         let rows = file.connection.fetch_all(AssertSqlSafe(list)).await.unwrap();
@@ -248,6 +248,8 @@ async fn whatever_is_changed_is_found() {
                         Some(None) => panic!("not found: {sql}"),
                         Some(Some(error)) => {
                             assert_eq!(error.kind(), ErrorKind::Internal, "{sql}: {error}");
+                            let fault = error.downcast_ref().expect(&sql);
+                            unreadable += i32::from(matches!(fault, Fault::Unreadable { .. }));
                             tried += 1;
                         }
                     }
@@ -256,6 +258,7 @@ async fn whatever_is_changed_is_found() {
         }
     }
     assert!(tried > 500 && refused < tried, "{tried} tried, {refused} refused");
+    assert!((1..tried).contains(&unreadable), "{unreadable} of {tried} cannot be read");
     file.store.verify(&file.heads).await.unwrap();
 }
 

@@ -228,6 +228,8 @@ async fn whatever_is_changed_behind_its_back_is_found() {
         ("UPDATE accounts SET credits_posted = credits_posted + 1 WHERE id = 'b'", "account"),
         ("UPDATE accounts SET closed = true WHERE id = 'b'", "account"),
         ("DELETE FROM accounts WHERE id = 'b'", "missing"),
+        ("UPDATE transfers SET purpose = 'nonsense' WHERE type = 'direct'", "cannot be read"),
+        ("UPDATE accounts SET scale = 99 WHERE id = 'b'", "cannot be read"),
         ("UPDATE account_balances SET debits_posted = 0", "history"),
         ("DELETE FROM account_balances", "history"),
     ];
@@ -254,6 +256,7 @@ async fn whatever_is_changed_behind_its_back_is_found() {
         execute(&copy.url(), deed.to_owned()).await;
         let error = open(&copy.url()).await.verify(&[]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(error.downcast_ref::<Fault>().is_some(), "{deed}: {error}");
         assert!(error.to_string().contains(finding), "{deed}: {error}");
     }
     // What is cut off at the end is found by who kept the head elsewhere.

@@ -160,10 +160,10 @@ fn totals(summary: &Summary, facts: &Facts) -> String {
 fn books_table(summary: &Summary) -> String {
     let header = ["asset", "accounts", "debits", "credits", "reserved", "difference"];
     let mut table = new_table(header, 1);
-    for (code, sums) in &summary.trial_balance.assets {
+    for sums in &summary.trial_balance.assets {
         // Only FOG moves in this fog, so that every amount has its decimals.
         table.add_row([
-            code.clone(),
+            sums.asset.code().to_owned(),
             sums.accounts.to_string(),
             decimal(sums.debits_posted.clone()),
             decimal(sums.credits_posted.clone()),

@@ -139,7 +139,7 @@ pub(crate) fn decimal(amount: impl Into<Total>) -> String {
 
 /// By how much the books are wrong: debits less credits, `0` if they balance.
 pub(crate) fn imbalance(books: &TrialBalance) -> String {
-    let Some(fog) = books.assets.get(Asset::FOG.code()) else {
+    let Some(fog) = books.of(&Asset::FOG) else {
         return "0".to_owned();
     };
     let (side, difference) = fog.difference();

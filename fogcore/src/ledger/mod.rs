@@ -66,6 +66,7 @@ pub mod decode;
 pub mod economy;
 mod error;
 pub mod export;
+mod fault;
 mod flags;
 mod posted;
 mod query;
@@ -78,9 +79,10 @@ pub use self::{
     account::{Account, AccountBalance},
     audit::Audit,
     book::{Book, BookChanges, FailedTransfer},
-    chain::{Chain, Digest, Fault, Head, Link, Row, Verified, Verifier},
+    chain::{Chain, Digest, Head, Link, Row, Verified, Verifier},
     code::ResultCode,
     error::{Counter, Field, LedgerError, Side},
+    fault::Fault,
     flags::TransferFlags,
     posted::{Applied, HoldState, Posted},
     query::{AccountFilter, BalanceEntry, JournalEntry, Place, TransferFilter},

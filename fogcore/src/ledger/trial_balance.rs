@@ -1,6 +1,5 @@
 //! The proof that the books balance.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use num_bigint::BigUint;
@@ -83,8 +82,8 @@ impl<'de> Deserialize<'de> for Total {
 /// The sums of all accounts of one asset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssetBalance {
-    /// The asset's decimals.
-    pub scale: u8,
+    /// The asset. Two with one code and different decimals are two.
+    pub asset: Asset,
     /// How many accounts count it.
     pub accounts: u64,
     /// All debits that are reserved.
@@ -98,6 +97,17 @@ pub struct AssetBalance {
 }
 
 impl AssetBalance {
+    fn new(asset: Asset) -> Self {
+        Self {
+            asset,
+            accounts: 0,
+            debits_pending: Total::default(),
+            debits_posted: Total::default(),
+            credits_pending: Total::default(),
+            credits_posted: Total::default(),
+        }
+    }
+
     /// Debits less credits, posted and pending together: zero in sound books. The sign says
     /// which side has more.
     #[must_use]
@@ -115,25 +125,28 @@ impl AssetBalance {
     }
 }
 
-/// The sums over all accounts, by the asset's code.
+/// The sums over all accounts, asset by asset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialBalance {
-    /// One line per asset.
-    pub assets: BTreeMap<String, AssetBalance>,
+    /// One line per asset, by code and then by decimals.
+    pub assets: Vec<AssetBalance>,
 }
 
 impl TrialBalance {
+    /// The line of an asset, if any account counts it.
+    #[must_use]
+    pub fn of(&self, asset: &Asset) -> Option<&AssetBalance> {
+        let place = self.place(asset).ok()?;
+        self.assets.get(place)
+    }
+
     /// Adds an account to its asset's sums.
     pub fn add(&mut self, account: &Account) {
-        let sums =
-            self.assets.entry(account.asset.code().to_owned()).or_insert_with(|| AssetBalance {
-                scale: account.asset.scale(),
-                accounts: 0,
-                debits_pending: Total::default(),
-                debits_posted: Total::default(),
-                credits_pending: Total::default(),
-                credits_posted: Total::default(),
-            });
+        let place = self.place(&account.asset).unwrap_or_else(|place| {
+            self.assets.insert(place, AssetBalance::new(account.asset.clone()));
+            place
+        });
+        let sums = &mut self.assets[place];
         sums.accounts += 1;
         sums.debits_pending.add(account.debits_pending);
         sums.debits_posted.add(account.debits_posted);
@@ -141,10 +154,14 @@ impl TrialBalance {
         sums.credits_posted.add(account.credits_posted);
     }
 
+    fn place(&self, asset: &Asset) -> Result<usize, usize> {
+        self.assets.binary_search_by(|sums| sums.asset.cmp(asset))
+    }
+
     /// Whether debits equal credits in every asset, posted and pending each by itself.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.assets.values().all(|sums| sums.difference().1.is_zero())
+        self.assets.iter().all(|sums| sums.difference().1.is_zero())
     }
 }
 
@@ -161,7 +178,7 @@ mod tests {
             books.add(&account);
         }
         assert!(books.is_balanced());
-        let sums = &books.assets["FOG"];
+        let sums = books.of(&Asset::FOG).unwrap();
         assert_eq!(sums.debits_posted.to_string(), "1020847100762815390390123822295304634365");
         assert_eq!(
             sums.debits_posted.decimal(&Asset::FOG),
@@ -173,9 +190,28 @@ mod tests {
         let mut owing = Account::new("d".parse().unwrap(), Asset::FOG);
         owing.credits_posted = Amount::from_base_units(7);
         books.add(&owing);
-        let (side, difference) = books.assets["FOG"].difference();
+        let (side, difference) = books.of(&Asset::FOG).unwrap().difference();
         assert!(side.is_lt());
         assert_eq!(difference, Amount::from_base_units(7));
+    }
+
+    #[test]
+    fn one_code_with_other_decimals_is_another_asset() {
+        let mut books = TrialBalance::default();
+        let [coarse, fine] = [2, 6].map(|scale| Asset::new("X", scale).unwrap());
+        for (name, asset, debits, credits) in
+            [("a", &fine, 0, 7), ("b", &coarse, 7, 0), ("c", &Asset::FOG, 1, 1)]
+        {
+            let mut account = Account::new(name.parse().unwrap(), asset.clone());
+            account.debits_posted = Amount::from_base_units(debits);
+            account.credits_posted = Amount::from_base_units(credits);
+            books.add(&account);
+        }
+        let lines: Vec<_> = books.assets.iter().map(|sums| &sums.asset).collect();
+        assert_eq!(lines, [&Asset::FOG, &coarse, &fine]);
+        assert!(!books.is_balanced(), "seven of the one do not make up for seven of the other");
+        assert_eq!(books.of(&fine).unwrap().credits_posted, Amount::from_base_units(7));
+        assert_eq!(books.of(&Asset::USD), None);
     }
 
     #[test]

@@ -135,7 +135,7 @@ pub async fn the_largest_amounts_come_back_exactly(stores: &Stores) {
     assert_eq!(kind(answers[2].as_ref().unwrap_err()), ErrorKind::Exhausted);
     assert_eq!(account(stores, "alice").await.credits_posted, Amount::MAX);
     let balance = stores.ledger.trial_balance().await.unwrap();
-    assert_eq!(balance.assets["FOG"].debits_posted, Amount::MAX);
+    assert_eq!(balance.of(&Asset::FOG).unwrap().debits_posted, Amount::MAX);
     assert!(balance.is_balanced());
 }
 

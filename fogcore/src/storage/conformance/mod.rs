@@ -20,6 +20,7 @@
 )]
 
 pub mod books;
+pub mod crowd;
 pub mod hostile;
 pub mod ledger;
 pub mod money;
@@ -60,8 +61,9 @@ macro_rules! conformance_suite {
                 holds_run_out_and_are_freed a_closing_hold_closes_until_it_ends
                 all_fields_come_back_as_they_were accounts_are_found_by_their_user_data
                 the_journal_is_paged_and_filtered history_is_kept_and_found_by_time
-                the_books_verify sums_pass_what_one_account_can_hold
-                many_writers_on_two_accounts_all_finish,
+                the_books_verify sums_pass_what_one_account_can_hold,
+            crowd: many_writers_on_two_accounts_all_finish
+                a_caller_who_gives_up_leaves_all_or_nothing,
             queue: tasks_are_leased_by_priority_then_in_order
                 a_node_gets_only_what_it_can_run a_node_gets_no_more_than_its_slots
                 what_nobody_can_run_blocks_nobody no_task_is_leased_twice

@@ -11,8 +11,9 @@ use super::verify::verify;
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
-    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
-    LedgerStore, Place, Posted, Side, Transfer, TransferFilter, TrialBalance, Verified,
+    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Fault, Head, JournalEntry,
+    LedgerError, LedgerStore, Place, Posted, Side, Transfer, TransferFilter, TrialBalance,
+    Verified,
 };
 use crate::registry::page_limit;
 use crate::time::Timestamp;
@@ -192,6 +193,7 @@ impl LedgerStore for PostgresStore {
     }
 
     async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
-        self.readers.at_length(async |reader| verify(reader, anchors).await).await
+        let verified = self.readers.at_length(async |reader| verify(reader, anchors).await).await;
+        verified.map_err(Fault::of)
     }
 }

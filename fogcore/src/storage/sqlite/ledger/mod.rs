@@ -21,8 +21,8 @@ use super::rows::{damaged, id, id_bytes, integer};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
-    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
-    LedgerStore, Place, Posted, Transfer, TransferFilter, TrialBalance, Verified,
+    Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Fault, Head, JournalEntry,
+    LedgerError, LedgerStore, Place, Posted, Transfer, TransferFilter, TrialBalance, Verified,
 };
 use crate::registry::page_limit;
 use crate::time::Timestamp;
@@ -137,7 +137,7 @@ impl LedgerStore for SqliteStore {
         // One transaction reads one snapshot.
         let mut snapshot = self.readers.begin().await.or_store_error()?;
         let verified = verify::verify(&mut snapshot, anchors).await;
-        snapshot.rollback().await.or_store_error()?;
-        verified
+        let ended = snapshot.rollback().await.or_store_error();
+        verified.and_then(|verified| ended.map(|()| verified)).map_err(Fault::of)
     }
 }
