@@ -808,7 +808,8 @@ async fn a_url_of_no_store_is_refused_without_its_password() {
     for url in [
         "nonsense:",
         "nonsense://alice:hunter2@example.com/fog",
-        "postgres://alice:hunter2@example.com/fog",
+        "mysql://alice:hunter2@example.com/fog",
+        "postgres://alice:hunter2@exa mple.com:port/fog",
         "memory:hunter2",
         "",
         "sqlite:",
