@@ -1,10 +1,10 @@
 //! The database server that tests and benchmarks share.
 
-use std::path::Path;
-
 use anyhow::Result;
-use fogcore_dev_postgres::{Server, VARIABLE, is_root, programs};
-use xshell::{Shell, cmd};
+use fogcore_dev_postgres::{Server, VARIABLE, programs};
+use xshell::Shell;
+
+use crate::tools;
 
 /// A server that was named in the environment, or runs as long as this does.
 pub(crate) enum Postgres {
@@ -17,13 +17,8 @@ impl Postgres {
         if let Ok(url) = sh.var(VARIABLE) {
             return Ok(Self::Named(url));
         }
-        // On a machine that is made for this run, nobody minds.
-        let is_ci = sh.var("CI").is_ok_and(|value| value == "true");
-        if programs().is_none() && is_ci && is_root() && Path::new("/usr/bin/apt-get").is_file() {
-            cmd!(sh, "apt-get update").run()?;
-            cmd!(sh, "apt-get install --yes --no-install-recommends postgresql")
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .run()?;
+        if programs().is_none() {
+            tools::install_packages(sh, &["postgresql"]);
         }
         Ok(Self::Started(Server::start()?))
     }

@@ -173,15 +173,9 @@ pub fn programs() -> Option<PathBuf> {
     newest.map(|(_, folder)| folder).or_else(in_path)
 }
 
-/// Whether this program runs as root.
-#[must_use]
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// A user that the server can run as: `initdb` refuses root.
 fn user() -> Option<&'static str> {
-    if !is_root() {
+    if !rustix::process::geteuid().is_root() {
         return None;
     }
     let exists = |user: &&str| {

@@ -92,8 +92,21 @@ pub async fn open(url: &str) -> Result<Stores> {
     }
     // Not the whole URL: it may hold a password.
     let scheme: String = url.chars().take_while(|c| *c != ':').take(32).collect();
-    let known = "memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE";
-    Err(Error::invalid("store url", format!("{scheme:?} is none of {known}")))
+    let feature = match scheme.as_str() {
+        "sqlite" => Some("sqlite"),
+        "postgres" | "postgresql" => Some("postgres"),
+        _ => None,
+    };
+    Err(Error::invalid(
+        "store url",
+        match feature {
+            Some(feature) => format!("this fogcore was built without its feature `{feature}`"),
+            None => {
+                let known = "memory:, sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE";
+                format!("{scheme:?} is none of {known}")
+            }
+        },
+    ))
 }
 
 /// Refuses a batch that is too long.

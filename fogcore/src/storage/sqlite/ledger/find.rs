@@ -30,27 +30,31 @@ pub(super) const JOURNAL: &str = "SELECT t.*, d.id AS debit_id, c.id AS credit_i
     CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
     WHERE t.seq > ? ORDER BY t.seq LIMIT +?";
 
-/// Through the index as far as it goes, and then one transfer after another.
-pub(super) const BALANCES: &str = "SELECT t.seq, t.id, t.at,
+/// Through the index as far as it goes, and then one transfer after another. Both parts come in the
+/// journal's order by themselves, so that a page costs what is on it: for that, the account stands
+/// there as one value and not as a table to join.
+pub(super) const BALANCES: &str = "SELECT p.seq, t.id, t.at,
         CASE p.account WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
-    FROM accounts a CROSS JOIN postings p ON p.account = a.no
-    CROSS JOIN transfers t ON t.seq = p.seq
-    WHERE a.id = ?1 AND a.flags & 8 AND p.seq > ?2
+    FROM postings p CROSS JOIN transfers t ON t.seq = p.seq
+    WHERE p.account = (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) AND p.seq > ?2
     UNION ALL SELECT t.seq, t.id, t.at,
-        CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END
-    FROM accounts a CROSS JOIN transfers t ON a.no IN (t.debit, t.credit)
-    WHERE a.id = ?1 AND a.flags & 8 AND t.seq > max(?2, (SELECT seq FROM ledger_indexed))
+        CASE (SELECT no FROM accounts WHERE id = ?1)
+            WHEN t.debit THEN t.debit_after ELSE t.credit_after END
+    FROM transfers t
+    WHERE (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) IN (t.debit, t.credit)
+        AND t.seq > max(?2, (SELECT seq FROM ledger_indexed))
     ORDER BY 1 LIMIT +?3";
 
-pub(super) const BALANCE_AT: &str = "SELECT t.seq, t.id, t.at,
+pub(super) const BALANCE_AT: &str = "SELECT p.seq, t.id, t.at,
         CASE p.account WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
-    FROM accounts a CROSS JOIN postings p ON p.account = a.no
-    CROSS JOIN transfers t ON t.seq = p.seq
-    WHERE a.id = ?1 AND a.flags & 8 AND t.at <= ?2
+    FROM postings p CROSS JOIN transfers t ON t.seq = p.seq
+    WHERE p.account = (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) AND t.at <= ?2
     UNION ALL SELECT t.seq, t.id, t.at,
-        CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END
-    FROM accounts a CROSS JOIN transfers t ON a.no IN (t.debit, t.credit)
-    WHERE a.id = ?1 AND a.flags & 8 AND t.seq > (SELECT seq FROM ledger_indexed) AND t.at <= ?2
+        CASE (SELECT no FROM accounts WHERE id = ?1)
+            WHEN t.debit THEN t.debit_after ELSE t.credit_after END
+    FROM transfers t
+    WHERE (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) IN (t.debit, t.credit)
+        AND t.seq > (SELECT seq FROM ledger_indexed) AND t.at <= ?2
     ORDER BY 1 DESC LIMIT 1";
 
 /// The holds whose time is over, first those that are over longest.
@@ -114,14 +118,15 @@ pub(super) async fn transfers(
         "SELECT t.*, d.id AS debit_id, c.id AS credit_id, h.id AS hold_id FROM (",
     );
     if let Some(account) = &filter.account {
-        // Through the index as far as it goes, and then one transfer after another.
-        query.push("SELECT t.seq FROM accounts a CROSS JOIN postings p ON p.account = a.no ");
-        query.push("CROSS JOIN transfers t ON t.seq = p.seq AND ").push(on_side(filter.side));
-        query.push(" WHERE a.id = ").push_bind(account.as_str());
+        // As in [`BALANCES`].
+        query.push("SELECT p.seq FROM postings p CROSS JOIN transfers t ON t.seq = p.seq");
+        query.push(" WHERE p.account = (SELECT no FROM accounts WHERE id = ");
+        query.push_bind(account.as_str()).push(") AND p.account ").push(on_side(filter.side));
         query.push(" AND p.seq > ").push_bind(integer(after.number()));
         conditions(&mut query, filter);
-        query.push(" UNION ALL SELECT t.seq FROM accounts a CROSS JOIN transfers t ON ");
-        query.push(on_side(filter.side)).push(" WHERE a.id = ").push_bind(account.as_str());
+        query.push(" UNION ALL SELECT t.seq FROM transfers t");
+        query.push(" WHERE (SELECT no FROM accounts WHERE id = ").push_bind(account.as_str());
+        query.push(") ").push(on_side(filter.side));
         query.push(" AND t.seq > max((SELECT seq FROM ledger_indexed), ");
         query.push_bind(integer(after.number())).push(")");
         conditions(&mut query, filter);
@@ -141,12 +146,12 @@ pub(super) async fn transfers(
     rows.iter().map(entry).collect()
 }
 
-/// Whether a transfer has the account on the side that is asked for.
+/// That the account before this is on the side that is asked for.
 const fn on_side(side: Option<Side>) -> &'static str {
     match side {
-        Some(Side::Debit) => "t.debit = a.no",
-        Some(Side::Credit) => "t.credit = a.no",
-        None => "a.no IN (t.debit, t.credit)",
+        Some(Side::Debit) => "= t.debit",
+        Some(Side::Credit) => "= t.credit",
+        None => "IN (t.debit, t.credit)",
     }
 }
 
