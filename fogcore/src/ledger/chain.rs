@@ -182,35 +182,62 @@ impl Chain {
 
     /// Adds a link of these rows.
     pub fn extend<'a>(&mut self, rows: impl IntoIterator<Item = Row<'a>>) -> Link {
-        let number = self.head.number.saturating_add(1);
-        let (mut accounts, mut transfers, mut failed) = (0, 0, 0);
-        let mut encoder = Encoder::default();
-        for row in rows {
-            match row {
-                Row::Opened(_) => accounts += 1,
-                Row::Posted(_) => transfers += 1,
-                Row::Failed { .. } => failed += 1,
-            }
-            encoder.row(row);
-        }
+        let rows: Vec<Row<'a>> = rows.into_iter().collect();
+        let count = |is: fn(&Row<'a>) -> bool| rows.iter().map(|row| u64::from(is(row))).sum();
+        let mut linking = self.begin([
+            count(|row| matches!(row, Row::Opened(_))),
+            count(|row| matches!(row, Row::Posted(_))),
+            count(|row| matches!(row, Row::Failed { .. })),
+        ]);
+        linking.add(rows);
+        let link = linking.finish();
+        self.head = link.head();
+        link
+    }
+
+    /// Begins a link of so many accounts, transfers and failures.
+    pub(crate) fn begin(&self, counts: [u64; 3]) -> Linking {
+        let Head { writer, number, digest } = self.head;
+        let number = number.saturating_add(1);
+        let [accounts, transfers, failed] = counts;
         // Of a fixed length, so that nothing behind it can pass for a part of it.
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"fogcore ledger 1");
-        hasher.update(self.head.digest.as_bytes());
-        hasher.update(&self.head.writer.to_be_bytes());
+        hasher.update(digest.as_bytes());
+        hasher.update(&writer.to_be_bytes());
         for count in [number, accounts, transfers, failed] {
             hasher.update(&count.to_be_bytes());
         }
-        hasher.update(&encoder.bytes);
-        let digest = Digest(*hasher.finalize().as_bytes());
-        self.head = Head { number, digest, ..self.head };
-        Link { writer: self.head.writer, number, accounts, transfers, failed, digest }
+        let link = Link { writer, number, accounts, transfers, failed, digest };
+        Linking { link, hasher, encoder: Encoder::default() }
+    }
+}
+
+/// A link that is being made, a part of its rows at a time.
+#[derive(Debug)]
+pub(crate) struct Linking {
+    link: Link,
+    hasher: blake3::Hasher,
+    encoder: Encoder,
+}
+
+impl Linking {
+    /// The next of its rows.
+    pub(crate) fn add<'a>(&mut self, rows: impl IntoIterator<Item = Row<'a>>) {
+        rows.into_iter().for_each(|row| self.encoder.row(row));
+        self.hasher.update(&self.encoder.bytes);
+        self.encoder.bytes.clear();
+    }
+
+    /// The link, once it has all of its rows.
+    pub(crate) fn finish(self) -> Link {
+        Link { digest: Digest(*self.hasher.finalize().as_bytes()), ..self.link }
     }
 }
 
 /// The canonical encoding: every value of a fixed length or with its length in front, so that no
 /// two lists of rows have the same.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Encoder {
     bytes: Vec<u8>,
 }

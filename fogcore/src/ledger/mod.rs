@@ -60,7 +60,7 @@
 mod account;
 mod audit;
 mod book;
-mod chain;
+pub(crate) mod chain;
 mod code;
 pub mod decode;
 pub mod economy;

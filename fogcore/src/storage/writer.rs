@@ -113,13 +113,28 @@ impl<R> Drop for Writer<R> {
     }
 }
 
+/// Lets those get on who are about to ask, most of them because they were just answered: else they
+/// would come one moment too late for this group, and there would be two groups where one would do.
+async fn gather<R>(waiting: &mut mpsc::Receiver<R>, group: &mut Vec<R>, most: usize) {
+    let mut before = 0;
+    while before < group.len() && group.len() < most {
+        before = group.len();
+        tokio::task::yield_now().await;
+        while group.len() < most
+            && let Ok(request) = waiting.try_recv()
+        {
+            group.push(request);
+        }
+    }
+}
+
 async fn run<T: Transactor>(
     mut waiting: mpsc::Receiver<T::Request>,
     mut transactor: T,
     most: usize,
     closing: CancellationToken,
 ) {
-    let mut group = Vec::new();
+    let (mut group, mut was_shared) = (Vec::new(), false);
     loop {
         tokio::select! {
             // What waits is done before the door closes.
@@ -134,6 +149,10 @@ async fn run<T: Transactor>(
                 continue;
             }
         }
+        if was_shared || group.len() > 1 {
+            gather(&mut waiting, &mut group, most).await;
+        }
+        was_shared = group.len() > 1;
         // A panic in a decision, which would be a fault of ours, must not end all writing: what it
         // left is dropped, and who waited for this group is told.
         let outcomes = AssertUnwindSafe(transactor.transact(&mut group)).catch_unwind().await;

@@ -19,7 +19,7 @@ pub(super) struct Transactor {
     /// What earlier groups loaded and wrote, and how much of that may stay.
     loaded: Loaded,
     keep: usize,
-    unindexed: usize,
+    unlisted: usize,
     /// Which version of the file `loaded` speaks of.
     version: Option<i64>,
     /// The class of tasks after which the next look for work begins.
@@ -52,8 +52,8 @@ impl Transactor {
         options: &SqliteOptions,
     ) -> Self {
         let (loaded, connection) = (Loaded::default(), Some(connection));
-        let SqliteOptions { keep, unindexed, .. } = *options;
-        Self { connect, connection, loaded, keep, unindexed, version: None, cursor: i64::MIN }
+        let SqliteOptions { keep, unlisted, .. } = *options;
+        Self { connect, connection, loaded, keep, unlisted, version: None, cursor: i64::MIN }
     }
 }
 
@@ -168,7 +168,7 @@ impl Transactor {
                 }
             }
             loaded.save(connection, now).await?;
-            loaded.known.index(connection, self.unindexed).await?;
+            loaded.known.list(connection, self.unlisted).await?;
         }
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();
         if !leases.is_empty() {

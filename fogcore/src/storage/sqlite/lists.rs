@@ -77,7 +77,7 @@ pub(super) struct Batch {
 /// The most rows in one statement; the last one has half as many, or half of that, down to one, and
 /// is filled up with rows that do nothing. A statement for many rows saves trips to SQLite's thread;
 /// few different ones stay prepared, because preparing costs as much as running.
-const MOST_ROWS: usize = 128;
+pub(super) const MOST_ROWS: usize = 128;
 
 impl Rows {
     /// The statements over all items, each built when it is taken.

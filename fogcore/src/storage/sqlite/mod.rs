@@ -60,9 +60,9 @@ pub struct SqliteOptions {
     /// About how many bytes of tasks, accounts and transfers stay loaded for the next transaction.
     /// Default 64 MiB.
     pub keep: usize,
-    /// How many transfers may wait until they are put into the index of accounts, all at once; whoever
+    /// How many transfers may wait until they are put into lists by account, all at once; whoever
     /// asks for an account's transfers searches them one by one. Default 65,536.
-    pub unindexed: usize,
+    pub unlisted: usize,
     /// The most pages (of 4 KiB) that the file may grow to; beyond them every change is refused
     /// as Exhausted, like on a full disk. Default none.
     pub max_pages: Option<u32>,
@@ -76,7 +76,7 @@ impl Default for SqliteOptions {
             queue: 1_024,
             group: 256,
             keep: 64 << 20,
-            unindexed: 65_536,
+            unlisted: 65_536,
             max_pages: None,
         }
     }
@@ -134,8 +134,10 @@ fn connect_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions
         // What a statement may have to put back stays in memory; spilled to files, it costs more
         // than everything else together.
         .pragma("temp_store", "MEMORY")
-        // The log is cut back to 4 MiB once it was copied.
-        .pragma("journal_size_limit", "4194304")
+        // The log is copied when it has 4,000 pages: those that most transactions change are copied
+        // once for many of them. It is cut back to that if it ever became longer.
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "16777216")
         // A whole batch: SQLite's thread need not wait for its rows to be fetched.
         .row_buffer_size(2 * crate::scheduler::MAX_BATCH)
         .statement_cache_capacity(256)

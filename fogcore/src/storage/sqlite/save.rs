@@ -32,11 +32,13 @@ impl Loaded {
         for (node, more) in &changes.tallies {
             self.tallies.entry(node.clone()).or_default().add(more);
         }
-        let money = self.known.number(connection, &self.set.book, &book).await?;
+        let mut money = self.known.number(connection, &self.set.book, &book).await?;
         self.kept += money.bytes;
         let tasks = self.tasks_of(&changes, now)?;
-        let statements = money.statements().chain(tasks).chain(self.tallied(&changes));
-        write_all(connection, statements).await
+        let statements = money.statements(&self.known, &self.set.book);
+        let statements = statements.chain(tasks).chain(self.tallied(&changes));
+        write_all(connection, statements).await?;
+        self.known.link(connection, money).await
     }
 
     /// Gives the new tasks their places at the end of the order.

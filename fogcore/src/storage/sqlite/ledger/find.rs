@@ -30,32 +30,42 @@ pub(super) const JOURNAL: &str = "SELECT t.*, d.id AS debit_id, c.id AS credit_i
     CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
     WHERE t.seq > ? ORDER BY t.seq LIMIT +?";
 
-/// Through the index as far as it goes, and then one transfer after another. Both parts come in the
-/// journal's order by themselves, so that a page costs what is on it: for that, the account stands
-/// there as one value and not as a table to join.
-pub(super) const BALANCES: &str = "SELECT p.seq, t.id, t.at,
-        CASE p.account WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
-    FROM postings p CROSS JOIN transfers t ON t.seq = p.seq
-    WHERE p.account = (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) AND p.seq > ?2
-    UNION ALL SELECT t.seq, t.id, t.at,
-        CASE (SELECT no FROM accounts WHERE id = ?1)
-            WHEN t.debit THEN t.debit_after ELSE t.credit_after END
-    FROM transfers t
-    WHERE (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) IN (t.debit, t.credit)
-        AND t.seq > max(?2, (SELECT seq FROM ledger_indexed))
-    ORDER BY 1 LIMIT +?3";
+/// What an account had, page by page: from the lists by account as far as they go, which come in the
+/// journal's order by themselves, and then from one transfer after another.
+pub(super) const BALANCES: &str = "WITH listed (seq) AS MATERIALIZED (
+        SELECT j.value FROM posting_blocks b CROSS JOIN postings p
+            ON p.block = b.last AND p.account = (SELECT no FROM accounts WHERE id = ?1)
+        CROSS JOIN json_each(p.seqs) j
+        WHERE b.last > ?2 AND p.last > ?2 AND j.value > ?2
+        ORDER BY b.last, p.last, j.key LIMIT +?3),
+    unlisted (seq) AS (
+        SELECT t.seq FROM transfers t
+        WHERE (SELECT no FROM accounts WHERE id = ?1) IN (t.debit, t.credit)
+            AND t.seq > max(?2, (SELECT ifnull(max(last), 0) FROM posting_blocks))
+            AND (SELECT count(*) FROM listed) < ?3
+        ORDER BY t.seq LIMIT +?3)
+    SELECT t.seq, t.id, t.at,
+        CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
+    FROM accounts a CROSS JOIN (SELECT seq FROM listed UNION ALL SELECT seq FROM unlisted) s
+    CROSS JOIN transfers t ON t.seq = s.seq
+    WHERE a.id = ?1 AND a.flags & 8 ORDER BY t.seq LIMIT +?3";
 
-pub(super) const BALANCE_AT: &str = "SELECT p.seq, t.id, t.at,
-        CASE p.account WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
-    FROM postings p CROSS JOIN transfers t ON t.seq = p.seq
-    WHERE p.account = (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) AND t.at <= ?2
-    UNION ALL SELECT t.seq, t.id, t.at,
-        CASE (SELECT no FROM accounts WHERE id = ?1)
-            WHEN t.debit THEN t.debit_after ELSE t.credit_after END
-    FROM transfers t
-    WHERE (SELECT no FROM accounts WHERE id = ?1 AND flags & 8) IN (t.debit, t.credit)
-        AND t.seq > (SELECT seq FROM ledger_indexed) AND t.at <= ?2
-    ORDER BY 1 DESC LIMIT 1";
+pub(super) const BALANCE_AT: &str = "WITH unlisted (seq) AS MATERIALIZED (
+        SELECT t.seq FROM transfers t
+        WHERE (SELECT no FROM accounts WHERE id = ?1) IN (t.debit, t.credit) AND t.at <= ?2
+            AND t.seq > (SELECT ifnull(max(last), 0) FROM posting_blocks)
+        ORDER BY t.seq DESC LIMIT 1),
+    listed (seq) AS (
+        SELECT t.seq FROM posting_blocks b CROSS JOIN postings p
+            ON p.block = b.last AND p.account = (SELECT no FROM accounts WHERE id = ?1)
+        CROSS JOIN json_each(p.seqs) j CROSS JOIN transfers t ON t.seq = j.value AND t.at <= ?2
+        WHERE NOT EXISTS (SELECT 1 FROM unlisted)
+        ORDER BY b.last DESC, p.last DESC, j.key DESC LIMIT 1)
+    SELECT t.seq, t.id, t.at,
+        CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
+    FROM accounts a CROSS JOIN (SELECT seq FROM unlisted UNION ALL SELECT seq FROM listed) s
+    CROSS JOIN transfers t ON t.seq = s.seq
+    WHERE a.id = ?1 AND a.flags & 8";
 
 /// The holds whose time is over, first those that are over longest.
 pub(super) async fn due(
@@ -113,34 +123,39 @@ pub(super) async fn transfers(
     after: Option<Place>,
     limit: usize,
 ) -> Result<Vec<JournalEntry>> {
-    let after = after.unwrap_or_default();
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT t.*, d.id AS debit_id, c.id AS credit_id, h.id AS hold_id FROM (",
-    );
+    let (after, limit) = (integer(after.unwrap_or_default().number()), integer(limit));
+    let mut query = QueryBuilder::<Sqlite>::new("");
     if let Some(account) = &filter.account {
         // As in [`BALANCES`].
-        query.push("SELECT p.seq FROM postings p CROSS JOIN transfers t ON t.seq = p.seq");
-        query.push(" WHERE p.account = (SELECT no FROM accounts WHERE id = ");
-        query.push_bind(account.as_str()).push(") AND p.account ").push(on_side(filter.side));
-        query.push(" AND p.seq > ").push_bind(integer(after.number()));
+        let account = account.as_str();
+        query.push("WITH listed (seq) AS MATERIALIZED (SELECT t.seq FROM posting_blocks b ");
+        query.push("CROSS JOIN postings p ON p.block = b.last AND p.account = ");
+        query.push("(SELECT no FROM accounts WHERE id = ").push_bind(account).push(")");
+        query.push(" CROSS JOIN json_each(p.seqs) j CROSS JOIN transfers t ON t.seq = j.value");
+        query.push(" WHERE p.account ").push(on_side(filter.side));
+        query.push(" AND b.last > ").push_bind(after).push(" AND p.last > ").push_bind(after);
+        query.push(" AND j.value > ").push_bind(after);
         conditions(&mut query, filter);
-        query.push(" UNION ALL SELECT t.seq FROM transfers t");
-        query.push(" WHERE (SELECT no FROM accounts WHERE id = ").push_bind(account.as_str());
-        query.push(") ").push(on_side(filter.side));
-        query.push(" AND t.seq > max((SELECT seq FROM ledger_indexed), ");
-        query.push_bind(integer(after.number())).push(")");
-        conditions(&mut query, filter);
+        query.push(" ORDER BY b.last, p.last, j.key LIMIT +").push_bind(limit);
+        query.push("), unlisted (seq) AS (SELECT t.seq FROM transfers t");
+        query.push(" WHERE (SELECT no FROM accounts WHERE id = ").push_bind(account).push(") ");
+        query.push(on_side(filter.side)).push(" AND t.seq > max(").push_bind(after);
+        query.push(", (SELECT ifnull(max(last), 0) FROM posting_blocks))");
+        query.push(" AND (SELECT count(*) FROM listed) < ").push_bind(limit);
     } else {
-        query.push("SELECT t.seq FROM transfers t WHERE t.seq > ");
-        query.push_bind(integer(after.number()));
-        conditions(&mut query, filter);
+        query.push("WITH listed (seq) AS (SELECT NULL WHERE 0), unlisted (seq) AS (");
+        query.push("SELECT t.seq FROM transfers t WHERE t.seq > ").push_bind(after);
     }
-    query.push(" ORDER BY 1 LIMIT +").push_bind(integer(limit));
+    conditions(&mut query, filter);
+    query.push(" ORDER BY t.seq LIMIT +").push_bind(limit);
     query.push(
-        ") p CROSS JOIN transfers t ON t.seq = p.seq CROSS JOIN accounts d ON d.no = t.debit
+        ") SELECT t.*, d.id AS debit_id, c.id AS credit_id, h.id AS hold_id
+         FROM (SELECT seq FROM listed UNION ALL SELECT seq FROM unlisted) s
+         CROSS JOIN transfers t ON t.seq = s.seq CROSS JOIN accounts d ON d.no = t.debit
          CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
-         ORDER BY t.seq",
+         ORDER BY t.seq LIMIT +",
     );
+    query.push_bind(limit);
     let rows = query.build().fetch_all(readers).await.or_store_error()?;
     let entry = |row| Ok(JournalEntry { place: place(row)?, posted: rows::posted(row)? });
     rows.iter().map(entry).collect()

@@ -3,15 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::SqliteConnection;
+use uuid::Uuid;
 
-use super::rows;
+use super::{postings, rows};
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{Book, Chain, TransferKind};
 use crate::storage::request::Wanted;
 use crate::storage::sqlite::error::OrStoreError;
 use crate::storage::sqlite::lists::{id_list, texts};
-use crate::storage::sqlite::rows::{get, integer};
+use crate::storage::sqlite::rows::{get, id, integer};
 
 /// About how many bytes a transfer and its place in the maps take, and an account.
 pub(super) const TRANSFER: usize = 512;
@@ -41,8 +42,10 @@ pub(super) struct Ends {
     pub(super) account: i64,
     pub(super) transfer: i64,
     pub(super) failed: i64,
-    /// The last transfer that is found through the index of accounts.
-    indexed: i64,
+    /// The last transfer that is in the lists by account.
+    listed: i64,
+    /// The greatest id of a transfer, or of one that failed.
+    pub(super) greatest: Uuid,
     pub(super) chain: Chain,
 }
 
@@ -67,6 +70,13 @@ impl Known {
             return Ok(0);
         }
         let ends = self.ends(connection).await?;
+        let bytes = unknown.len() * TRANSFER;
+        // Ids begin with the time, if their makers do as they should: then all that is new is beyond
+        // what is there, and need not be looked for.
+        unknown.retain(|id| *id <= ends.greatest);
+        if unknown.is_empty() {
+            return Ok(bytes);
+        }
         let list = id_list(&unknown);
         if ends.transfer > 0 {
             let found = sqlx::query(FIND_TRANSFERS).bind(&list).fetch_all(&mut *connection);
@@ -86,7 +96,7 @@ impl Known {
                 book.load_failed(failed.id, failed.code);
             }
         }
-        Ok(unknown.len() * TRANSFER)
+        Ok(bytes)
     }
 
     /// Loads the accounts; returns about how many bytes they take.
@@ -121,29 +131,18 @@ impl Known {
         Ok(bytes)
     }
 
-    /// Puts the transfers into the index of accounts that are not in it, once there are so many.
-    pub(in crate::storage::sqlite) async fn index(
+    /// Puts the transfers into lists by account, once so many are in none.
+    pub(in crate::storage::sqlite) async fn list(
         &mut self,
         connection: &mut SqliteConnection,
         most: usize,
     ) -> Result<()> {
         let Some(ends) = &mut self.ends else { return Ok(()) };
-        if ends.transfer - ends.indexed <= integer(most) {
-            return Ok(());
+        while ends.transfer - ends.listed > integer(most) {
+            let last = ends.transfer.min(ends.listed + postings::BLOCK);
+            postings::write(connection, ends.listed, last).await?;
+            ends.listed = last;
         }
-        sqlx::query(
-            "INSERT INTO postings
-             SELECT debit AS account, seq FROM transfers WHERE seq > ?1
-             UNION ALL SELECT credit, seq FROM transfers WHERE seq > ?1
-             ORDER BY 1, 2",
-        )
-        .bind(ends.indexed)
-        .execute(&mut *connection)
-        .await
-        .or_store_error()?;
-        let done = sqlx::query("UPDATE ledger_indexed SET seq = ?").bind(ends.transfer);
-        done.execute(connection).await.or_store_error()?;
-        ends.indexed = ends.transfer;
         Ok(())
     }
 
@@ -156,7 +155,9 @@ impl Known {
             "SELECT (SELECT ifnull(max(no), 0) FROM accounts) AS account,
              (SELECT ifnull(max(seq), 0) FROM transfers) AS transfer,
              (SELECT ifnull(max(seq), 0) FROM failed_transfers) AS failed,
-             (SELECT seq FROM ledger_indexed) AS indexed",
+             (SELECT ifnull(max(last), 0) FROM posting_blocks) AS listed,
+             max((SELECT ifnull(max(id), zeroblob(16)) FROM transfers),
+                 (SELECT ifnull(max(id), zeroblob(16)) FROM failed_transfers)) AS greatest",
         )
         .fetch_one(&mut *connection)
         .await
@@ -175,7 +176,8 @@ impl Known {
             account: get(&row, "account")?,
             transfer: get(&row, "transfer")?,
             failed: get(&row, "failed")?,
-            indexed: get(&row, "indexed")?,
+            listed: get(&row, "listed")?,
+            greatest: id(&row, "greatest")?,
             chain,
         };
         self.ends = Some(ends);

@@ -6,6 +6,7 @@
 mod begin;
 mod find;
 mod loaded;
+mod postings;
 mod rows;
 mod save;
 mod verify;

@@ -13,7 +13,7 @@ use crate::ledger::{
     TransferFlags, TransferKind,
 };
 use crate::storage::sqlite::rows::{
-    amount, amount_option, count, damaged, get, id, id_option, integer, parsed, time,
+    amount_option, count, damaged, get, id, id_option, integer, parsed, time,
 };
 use crate::time::Timestamp;
 
@@ -38,10 +38,10 @@ pub(super) fn flags(account: &Account) -> i64 {
 pub(super) fn account(row: &SqliteRow) -> Result<Account> {
     Ok(Account {
         closed: switch(row, "closed")?,
-        debits_pending: amount(row, "debits_pending")?,
-        debits_posted: amount(row, "debits_posted")?,
-        credits_pending: amount(row, "credits_pending")?,
-        credits_posted: amount(row, "credits_posted")?,
+        debits_pending: counter(row, "debits_pending")?,
+        debits_posted: counter(row, "debits_posted")?,
+        credits_pending: counter(row, "credits_pending")?,
+        credits_posted: counter(row, "credits_posted")?,
         ..opened(row)?
     })
 }
@@ -69,6 +69,15 @@ pub(super) fn opened(row: &SqliteRow) -> Result<Account> {
         opened_at: time(row, "opened_at")?,
         ..Account::new(parsed(row, "id")?, asset)
     })
+}
+
+/// Zero is NULL, which is short.
+fn counter(row: &SqliteRow, column: &'static str) -> Result<Amount> {
+    match amount_option(row, column)? {
+        None => Ok(Amount::ZERO),
+        Some(Amount::ZERO) => Err(damaged(column)),
+        Some(amount) => Ok(amount),
+    }
 }
 
 fn switch(row: &SqliteRow, column: &'static str) -> Result<bool> {

@@ -1,30 +1,33 @@
 //! The ledger's way back into the file: statements per batch, not per transfer.
 
+use std::mem;
+
 use sqlx::SqliteConnection;
 
 use super::loaded::{ACCOUNT, Known};
 use super::rows::{flags, long, short, state_number, type_number};
 use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::AccountId;
+use crate::id::{AccountId, TransferId};
+use crate::ledger::chain::Linking;
 use crate::ledger::{
-    Account, AccountBalance, Book, BookChanges, FailedTransfer, Link, Posted, Row, TransferFlags,
-    TransferKind,
+    Account, AccountBalance, Book, BookChanges, Chain, FailedTransfer, Link, Posted, Row,
+    TransferFlags, TransferKind,
 };
-use crate::storage::sqlite::lists::{Batch, NO_FILLING, Rows, Values};
+use crate::storage::sqlite::lists::{Batch, MOST_ROWS, NO_FILLING, Rows, Values, write_all};
 use crate::storage::sqlite::rows::{amount_bytes, id_bytes, integer};
 use crate::time::Timestamp;
 
-/// A transfer, its place in the journal, the numbers of its accounts, and the place of the hold
-/// that it ends.
+/// A transfer and its place in the journal.
 struct Placed<'b> {
     seq: i64,
     posted: &'b Posted,
-    sides: [i64; 2],
-    hold: Option<i64>,
     /// What its accounts had after it, if they keep a history.
     after: [Option<&'b AccountBalance>; 2],
 }
+
+/// The rows of a link that are still to come.
+type LinkRows<'b> = Box<dyn Iterator<Item = Row<'b>> + Send + 'b>;
 
 /// What one call added to the ledger, with its numbers.
 #[derive(Default)]
@@ -35,13 +38,13 @@ pub(in crate::storage::sqlite) struct Written<'b> {
     other: Vec<Placed<'b>>,
     ended: Vec<(i64, &'b Posted)>,
     failed: Vec<(i64, FailedTransfer)>,
-    link: Option<Link>,
+    link: Option<(Linking, LinkRows<'b>)>,
     /// About how many bytes of it stay in memory.
     pub(in crate::storage::sqlite) bytes: usize,
 }
 
 impl Known {
-    /// Gives what is new its place at the ends of the tables, and the chain its next link.
+    /// Gives what is new its place at the ends of the tables.
     pub(in crate::storage::sqlite) async fn number<'b>(
         &mut self,
         connection: &mut SqliteConnection,
@@ -62,19 +65,22 @@ impl Known {
         }
         let changed = changes.accounts.iter().filter_map(|id| book.account(id));
         let counters = changed.map(|account| Ok((self.account(&account.id)?, account)));
-        let counters = counters.collect::<Result<_>>()?;
+        let mut counters: Vec<_> = counters.collect::<Result<_>>()?;
+        // In the table's order, each is next to the one before.
+        counters.sort_unstable_by_key(|(no, _)| *no);
         let (mut plain, mut other) = (Vec::with_capacity(changes.journal.len()), Vec::new());
         let mut history = changes.history.iter().peekable();
         let posted = || changes.journal.iter().filter_map(|id| book.transfer(*id));
         for posted in posted() {
             ends.transfer += 1;
             let id = posted.transfer.id;
+            ends.greatest = ends.greatest.max(id.uuid());
             if posted.hold.is_some() {
                 self.holds.insert(id, ends.transfer);
             }
-            let mut placed = self.place(ends.transfer, posted, book)?;
-            let [debit, _] = book.sides(posted).ok_or_else(|| without_a_place("hold of", &id))?;
+            let mut placed = Placed { seq: ends.transfer, posted, after: [None; 2] };
             while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
+                let [debit, _] = sides(book, posted)?;
                 placed.after[usize::from(balance.account != *debit)] = Some(balance);
             }
             if is_plain(posted) {
@@ -84,40 +90,49 @@ impl Known {
             }
         }
         let ended = changes.ended_holds.iter().filter_map(|id| book.transfer(*id));
-        let ended = ended.map(|hold| Ok((self.hold(hold)?, hold))).collect::<Result<_>>()?;
+        let ended = ended.map(|hold| Ok((self.hold(&hold.transfer.id)?, hold)));
+        let ended = ended.collect::<Result<_>>()?;
         let first_failed = ends.failed + 1;
         ends.failed += integer(changes.failed.len());
+        let greatest = changes.failed.iter().map(|failed| failed.id.uuid()).max();
+        ends.greatest = ends.greatest.max(greatest.unwrap_or_default());
+        let counts = [changes.opened.len(), changes.journal.len(), changes.failed.len()];
+        let linking = ends.chain.begin(counts.map(|count| count as u64));
         let rows = changes.opened.iter().map(Row::Opened).chain(posted().map(Row::Posted));
         let rows = rows.chain(changes.failed.iter().map(|failed| failed.row()));
-        let link = Some(ends.chain.extend(rows));
+        let link = Some((linking, Box::new(rows) as LinkRows<'b>));
         self.ends = Some(ends);
         let bytes = opened.len() * ACCOUNT;
         let failed = (first_failed..).zip(changes.failed.iter().copied()).collect();
         Ok(Written { opened, counters, plain, other, ended, failed, link, bytes })
     }
 
+    /// Writes the link of what was written, and goes on from it.
+    pub(in crate::storage::sqlite) async fn link(
+        &mut self,
+        connection: &mut SqliteConnection,
+        written: Written<'_>,
+    ) -> Result<()> {
+        let (Some((mut linking, rows)), Some(ends)) = (written.link, &mut self.ends) else {
+            return Ok(());
+        };
+        linking.add(rows);
+        let link = linking.finish();
+        ends.chain = Chain::at(link.head());
+        write_all(connection, links(vec![link])).await
+    }
+
     fn account(&self, id: &AccountId) -> Result<i64> {
         self.accounts.get(id).copied().ok_or_else(|| without_a_place("account", id))
     }
 
-    fn hold(&self, posted: &Posted) -> Result<i64> {
-        let id = posted.transfer.id;
-        self.holds.get(&id).copied().ok_or_else(|| without_a_place("hold", &id))
+    fn hold(&self, id: &TransferId) -> Result<i64> {
+        self.holds.get(id).copied().ok_or_else(|| without_a_place("hold", id))
     }
+}
 
-    fn place<'b>(&self, seq: i64, posted: &'b Posted, book: &'b Book) -> Result<Placed<'b>> {
-        let id = &posted.transfer.id;
-        let [debit, credit] = book.sides(posted).ok_or_else(|| without_a_place("hold of", id))?;
-        let hold = match posted.transfer.ends_hold() {
-            Some(hold) => {
-                let place = self.holds.get(&hold).copied();
-                Some(place.ok_or_else(|| without_a_place("hold", &hold))?)
-            }
-            None => None,
-        };
-        let sides = [self.account(debit)?, self.account(credit)?];
-        Ok(Placed { seq, posted, sides, hold, after: [None; 2] })
-    }
+fn sides<'b>(book: &'b Book, posted: &'b Posted) -> Result<[&'b AccountId; 2]> {
+    book.sides(posted).ok_or_else(|| without_a_place("hold of", &posted.transfer.id))
 }
 
 fn without_a_place(what: &str, id: &dyn std::fmt::Display) -> Error {
@@ -134,18 +149,29 @@ fn is_plain(posted: &Posted) -> bool {
 }
 
 impl<'b> Written<'b> {
-    /// The statements that write it.
-    pub(in crate::storage::sqlite) fn statements(
-        self,
-    ) -> impl Iterator<Item = Result<Batch>> + use<'b> {
-        OPENED
-            .batches(self.opened, bind_opened)
-            .chain(PLAIN.batches(self.plain, |row, placed| bind_plain(row, &placed)))
-            .chain(OTHER.batches(self.other, |row, placed| bind_other(row, &placed)))
-            .chain(ENDED.batches(self.ended, bind_ended))
-            .chain(COUNTERS.batches(self.counters, bind_counters))
-            .chain(FAILED.batches(self.failed, bind_failed))
-            .chain(links(self.link.into_iter().collect()))
+    /// The statements that write it, but for its link.
+    pub(in crate::storage::sqlite) fn statements<'s>(
+        &'s mut self,
+        known: &'s Known,
+        book: &'s Book,
+    ) -> impl Iterator<Item = Result<Batch>> + use<'s, 'b> {
+        let statements = OPENED
+            .batches(mem::take(&mut self.opened), bind_opened)
+            .chain(PLAIN.batches(mem::take(&mut self.plain), move |row, placed| {
+                bind_plain(row, &placed, known, book)
+            }))
+            .chain(OTHER.batches(mem::take(&mut self.other), move |row, placed| {
+                bind_other(row, &placed, known, book)
+            }))
+            .chain(ENDED.batches(mem::take(&mut self.ended), bind_ended))
+            .chain(COUNTERS.batches(mem::take(&mut self.counters), bind_counters))
+            .chain(FAILED.batches(mem::take(&mut self.failed), bind_failed));
+        // With each statement a part of the link: both are made while SQLite runs the one before.
+        statements.inspect(|_| {
+            if let Some((linking, rows)) = &mut self.link {
+                linking.add(rows.take(MOST_ROWS));
+            }
+        })
     }
 }
 
@@ -190,7 +216,7 @@ fn bind_counters(row: &mut Values, (no, account): (i64, &Account)) -> Result<()>
 
 fn amounts(row: &mut Values, amounts: impl Iterator<Item = Amount>) {
     for amount in amounts {
-        row.push(amount_bytes(amount));
+        row.push((!amount.is_zero()).then(|| amount_bytes(amount)));
     }
 }
 
@@ -202,18 +228,19 @@ const PLAIN: Rows = Rows {
     tail: NO_FILLING,
 };
 
-fn bind_plain(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
-    let Placed { seq, posted, sides: [debit, credit], .. } = *placed;
+fn bind_plain(row: &mut Values, placed: &Placed<'_>, known: &Known, book: &Book) -> Result<()> {
+    let Placed { seq, posted, after } = *placed;
+    let [debit, credit] = sides(book, posted)?;
     let transfer = &posted.transfer;
     row.push(seq)
         .push(id_bytes(transfer.id.uuid()))
         .push(type_number(&transfer.kind))
-        .push(debit)
-        .push(credit)
+        .push(known.account(debit)?)
+        .push(known.account(credit)?)
         .push(transfer.amount().map(amount_bytes))
         .push(transfer.purpose.name())
         .push(posted.at.as_micros());
-    for after in placed.after {
+    for after in after {
         row.push(after.map(counters));
     }
     Ok(())
@@ -235,10 +262,11 @@ const OTHER: Rows = Rows {
     tail: NO_FILLING,
 };
 
-fn bind_other(row: &mut Values, placed: &Placed<'_>) -> Result<()> {
-    let (hold, posted) = (placed.hold, placed.posted);
-    bind_plain(row, placed)?;
+fn bind_other(row: &mut Values, placed: &Placed<'_>, known: &Known, book: &Book) -> Result<()> {
+    bind_plain(row, placed, known, book)?;
+    let posted = placed.posted;
     let transfer = &posted.transfer;
+    let hold = transfer.ends_hold().map(|hold| known.hold(&hold)).transpose()?;
     let flags = i64::from(transfer.flags.bits());
     row.push(hold)
         .push(posted.hold.map(state_number))

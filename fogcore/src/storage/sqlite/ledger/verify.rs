@@ -3,7 +3,7 @@
 use sqlx::{Executor, Row as _, SqliteConnection};
 
 use super::loaded::WRITER;
-use super::{find, integer, rows};
+use super::{find, integer, postings, rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::AccountId;
 use crate::ledger::{Account, Audit, BalanceEntry, Fault, Head, Link, Row, Verified, Verifier};
@@ -39,6 +39,7 @@ pub(super) async fn verify(
         }
     }
     nothing_else(connection, ends).await?;
+    postings::verify(connection, ends.transfer).await?;
     let mut last = 0_i64;
     loop {
         let page = sqlx::query(ACCOUNTS).bind(last).bind(PAGE).fetch_all(&mut *connection);
@@ -134,10 +135,8 @@ async fn nothing_else(connection: &mut SqliteConnection, ends: Ends) -> Result<(
          (SELECT count(*) FROM ledger_links WHERE writer <> ?4 OR number < 1) AS links,
          (SELECT count(*) FROM counters n
           WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.no = n.no)) AS counters,
-         (SELECT abs(count(*) - 2 * ifnull((SELECT seq FROM ledger_indexed), -1)) FROM postings)
-         + (SELECT count(*) FROM postings p LEFT JOIN transfers t ON t.seq = p.seq
-            WHERE t.seq IS NULL OR p.account NOT IN (t.debit, t.credit)
-            OR p.seq > (SELECT seq FROM ledger_indexed)) AS postings",
+         (SELECT count(*) FROM postings p
+          WHERE NOT EXISTS (SELECT 1 FROM posting_blocks b WHERE b.last = p.block)) AS postings",
     )
     .bind(ends.account)
     .bind(ends.transfer)
