@@ -30,14 +30,15 @@ pub(super) const JOURNAL: &str = "SELECT t.*, d.id AS debit_id, c.id AS credit_i
     CROSS JOIN accounts c ON c.no = t.credit LEFT JOIN transfers h ON h.seq = t.hold
     WHERE t.seq > ? ORDER BY t.seq LIMIT +?";
 
-/// What an account had, page by page: from the lists by account as far as they go, which come in the
-/// journal's order by themselves, and then from one transfer after another.
+/// What an account had, page by page: from the lists by account as far as they go, and then from one
+/// transfer after another. A page costs what is on it, because lists come in the journal's order by
+/// themselves, block by block and row by row, and `json_each` keeps that of an array.
 pub(super) const BALANCES: &str = "WITH listed (seq) AS MATERIALIZED (
         SELECT j.value FROM posting_blocks b CROSS JOIN postings p
             ON p.block = b.last AND p.account = (SELECT no FROM accounts WHERE id = ?1)
         CROSS JOIN json_each(p.seqs) j
         WHERE b.last > ?2 AND p.last > ?2 AND j.value > ?2
-        ORDER BY b.last, p.last, j.key LIMIT +?3),
+        ORDER BY b.last, p.last LIMIT +?3),
     unlisted (seq) AS (
         SELECT t.seq FROM transfers t
         WHERE (SELECT no FROM accounts WHERE id = ?1) IN (t.debit, t.credit)
@@ -56,11 +57,14 @@ pub(super) const BALANCE_AT: &str = "WITH unlisted (seq) AS MATERIALIZED (
             AND t.seq > (SELECT ifnull(max(last), 0) FROM posting_blocks)
         ORDER BY t.seq DESC LIMIT 1),
     listed (seq) AS (
-        SELECT t.seq FROM posting_blocks b CROSS JOIN postings p
+        SELECT newest FROM (
+            SELECT b.last AS block, p.last, (
+                SELECT max(t.seq) FROM json_each(p.seqs) j CROSS JOIN transfers t
+                ON t.seq = j.value AND t.at <= ?2) AS newest
+            FROM posting_blocks b CROSS JOIN postings p
             ON p.block = b.last AND p.account = (SELECT no FROM accounts WHERE id = ?1)
-        CROSS JOIN json_each(p.seqs) j CROSS JOIN transfers t ON t.seq = j.value AND t.at <= ?2
-        WHERE NOT EXISTS (SELECT 1 FROM unlisted)
-        ORDER BY b.last DESC, p.last DESC, j.key DESC LIMIT 1)
+            WHERE NOT EXISTS (SELECT 1 FROM unlisted))
+        WHERE newest IS NOT NULL ORDER BY block DESC, last DESC LIMIT 1)
     SELECT t.seq, t.id, t.at,
         CASE a.no WHEN t.debit THEN t.debit_after ELSE t.credit_after END AS after
     FROM accounts a CROSS JOIN (SELECT seq FROM unlisted UNION ALL SELECT seq FROM listed) s
@@ -136,7 +140,7 @@ pub(super) async fn transfers(
         query.push(" AND b.last > ").push_bind(after).push(" AND p.last > ").push_bind(after);
         query.push(" AND j.value > ").push_bind(after);
         conditions(&mut query, filter);
-        query.push(" ORDER BY b.last, p.last, j.key LIMIT +").push_bind(limit);
+        query.push(" ORDER BY b.last, p.last LIMIT +").push_bind(limit);
         query.push("), unlisted (seq) AS (SELECT t.seq FROM transfers t");
         query.push(" WHERE (SELECT no FROM accounts WHERE id = ").push_bind(account).push(") ");
         query.push(on_side(filter.side)).push(" AND t.seq > max(").push_bind(after);
