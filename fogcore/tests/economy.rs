@@ -187,8 +187,10 @@ async fn stakes_are_bound_slashed_and_withdrawn_once_each() {
             let stake = economy.stake_of(&alice).await.unwrap();
             assert_eq!((stake.staked, stake.unbonding), (Amount::ZERO, amount("3000")));
         }
-        let other = economy.slash(id, &name("bob"), amount("9000")).await.unwrap_err();
-        assert_eq!(other.kind(), ErrorKind::Conflict);
+        for (holder, penalty) in [("bob", "9000"), ("alice", "7")] {
+            let other = economy.slash(id, &name(holder), amount(penalty)).await.unwrap_err();
+            assert_eq!(other.kind(), ErrorKind::Conflict, "{holder} {penalty}");
+        }
         let id = fog.id();
         let early = economy.withdraw(id, &alice).await.unwrap_err();
         assert_eq!(early.kind(), ErrorKind::Exhausted);
@@ -240,6 +242,13 @@ async fn interest_is_paid_once_per_period_and_waits_for_funds() {
         }
         let nobody = economy.pay_interest(&name("bob"), period).await.unwrap();
         assert!(nobody.is_none());
+        // One that overlaps would be paid for the same time again.
+        for (start, end) in [(1, 0), (0, 1), (1, 1)].map(|(s, e)| (s * DAY / 24, e * DAY / 24)) {
+            let start = period.start.saturating_sub(start);
+            let other = Period { start, end: period.end.saturating_sub(end) };
+            let refused = economy.pay_interest(&alice, other).await.unwrap_err();
+            assert_eq!(refused.field(), Some("period"));
+        }
     }
 }
 
@@ -342,6 +351,17 @@ async fn shares_of_a_period_are_paid_once_and_can_be_gone_on_with() {
         }
         let other = pay("999").await.unwrap_err();
         assert_eq!(other.kind(), ErrorKind::Conflict);
-        assert_eq!(economy.prove_supply().await.unwrap().held, amount("1000"));
+        // Nothing is taken from others, and nothing comes from nowhere.
+        for own in ["mint", "burned", "authorized", "escrow", "stake:p100", "shares:2026-01"] {
+            let from = name(&format!("fog:{own}"));
+            let paid = economy.pay_shares(&name("other"), &from, amount("1"), &snapshot).await;
+            assert_eq!(paid.unwrap_err().kind(), ErrorKind::InvalidInput, "{own}");
+        }
+        fog.mint(TREASURY, "1").await;
+        let from = name(TREASURY);
+        economy.pay_shares(&name("other"), &from, amount("1"), &snapshot).await.unwrap();
+        let policy = EconomyPolicy { penalties_to: name("fog:mint"), ..EconomyPolicy::default() };
+        assert_eq!(policy.check().unwrap_err().field(), Some("economy.penalties_to"));
+        assert_eq!(economy.prove_supply().await.unwrap().held, amount("1001"));
     }
 }

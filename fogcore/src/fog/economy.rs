@@ -156,7 +156,8 @@ impl Economy {
             Box::pin(async move { Ok(vec![mint]) })
         };
         let treasury = accounts::own(accounts::TREASURY);
-        first(self.once(what, &treasury, Purpose::Mint, plan).await?)
+        let ids = |attempt| Ok(vec![supply::mint_initial(policy, asset, attempt).id]);
+        first(self.once(what, &treasury, Purpose::Mint, ids, plan).await?)
     }
 
     /// Takes `amount` of `from` out of circulation for ever.
@@ -241,7 +242,8 @@ impl Economy {
         let plan = |attempt| -> Plan<'_> {
             Box::pin(async move { Ok(vec![reward::pay(id, to, amount, attempt)?]) })
         };
-        first(self.once(id, to, Purpose::Reward, plan).await?)
+        let ids = |attempt| Ok(vec![reward::pay(id, to, amount, attempt)?.id]);
+        first(self.once(id, to, Purpose::Reward, ids, plan).await?)
     }
 
     /// Pays everybody's share of `pending` for `period`, a name that the client gives; opens the
@@ -249,8 +251,9 @@ impl Economy {
     /// again with the same snapshot.
     ///
     /// # Errors
-    /// InvalidInput for a snapshot that makes no sense, Exhausted if `from` has less, Conflict if
-    /// the period was begun with another snapshot.
+    /// InvalidInput for a snapshot that makes no sense, or for a `from` that is one of the fog's own
+    /// accounts (but `fog:treasury`, `fog:rewards` and `fog:fees` may pay), Exhausted if `from` has
+    /// less, Conflict if the period was begun with another snapshot.
     pub async fn pay_shares(
         &self,
         period: &AccountId,
@@ -258,6 +261,10 @@ impl Economy {
         pending: Amount,
         snapshot: &[Participant],
     ) -> Result<SharesPaid> {
+        let payers = [accounts::TREASURY, accounts::REWARDS, accounts::FEES];
+        if from.is_reserved() && !payers.contains(&from.as_str()) {
+            return Err(EconomyError::Reserved(from.clone()).into());
+        }
         let shares = Shares::of(&self.policy().shares, pending, snapshot)?;
         if let Some((own, _)) = shares.shares.iter().find(|(account, _)| account.is_reserved()) {
             return Err(EconomyError::Reserved(own.clone()).into());

@@ -228,11 +228,12 @@ impl ResultCode {
     ///
     /// These reasons depend on what else happened so far: an account that is opened later, credits
     /// that come later. A client that lost the answer and sends the transfer again a day later
-    /// must not move money then that it has given up on. All other reasons need no memory: they
-    /// follow from the transfer itself, or from what never changes back (a hold that is posted, a
-    /// time that is over).
+    /// must not move money then that it has given up on. Time counts among them: a hold that is over
+    /// by one process's clock may not be by another's. All other reasons need no memory: they follow
+    /// from the transfer itself, or from what never changes back (a hold that is posted).
     ///
-    /// TigerBeetle remembers the same, except for the overflows that can go away when holds end.
+    /// TigerBeetle remembers the same, except for the overflows that can go away when holds end, and
+    /// for holds that are over: its one clock never goes back.
     #[must_use]
     pub const fn is_sticky(self) -> bool {
         matches!(
@@ -240,6 +241,7 @@ impl ResultCode {
             Self::DebitAccountNotFound
                 | Self::CreditAccountNotFound
                 | Self::PendingTransferNotFound
+                | Self::PendingTransferExpired
                 | Self::DebitAccountAlreadyClosed
                 | Self::CreditAccountAlreadyClosed
                 | Self::OverflowsDebitsPending

@@ -63,6 +63,7 @@ impl Economy {
         let plan = |attempt| -> Plan<'_> {
             Box::pin(async move { Ok(vec![self.vesting(account).await?.revoke(now, attempt)?]) })
         };
-        first(self.once(id, account, Purpose::VestingRevoke, plan).await?)
+        let ids = |attempt| Ok(vec![vesting::revoke_id(id, attempt)]);
+        first(self.once(id, account, Purpose::VestingRevoke, ids, plan).await?)
     }
 }

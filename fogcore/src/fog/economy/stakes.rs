@@ -3,7 +3,7 @@
 use super::Economy;
 use super::steps::{PAGE, Plan, check_request, differs, first};
 use crate::amount::Amount;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::economy::{Period, Stake, StakedTime, accounts, interest, staking};
 use crate::ledger::{Field, Place, Posted, Purpose};
@@ -103,15 +103,15 @@ impl Economy {
     /// Gives the holder back all that was unstaked long enough ago.
     ///
     /// # Errors
-    /// Exhausted if there is nothing; also if a penalty came in between, and then it may be asked
-    /// again.
+    /// Exhausted if there is nothing.
     pub async fn withdraw(&self, id: TransferId, holder: &AccountId) -> Result<Posted> {
         check_request(id)?;
         let plan = |attempt| -> Plan<'_> {
             Box::pin(async move { Ok(self.stake_of(holder).await?.withdraw(id, attempt)?) })
         };
         let unbonding = accounts::unbonding(holder)?;
-        first(self.once(id, &unbonding, Purpose::Withdraw, plan).await?)
+        let ids = |attempt| Ok(vec![staking::withdraw_id(id, attempt)]);
+        first(self.once(id, &unbonding, Purpose::Withdraw, ids, plan).await?)
     }
 
     /// Takes `amount` of a stake as a penalty, but no more than there is: from what is staked
@@ -119,7 +119,7 @@ impl Economy {
     ///
     /// # Errors
     /// Exhausted if there is nothing; also if the stake changed in between, and then it may be
-    /// asked again.
+    /// asked again. Conflict if the id was used for another penalty.
     pub async fn slash(
         &self,
         id: TransferId,
@@ -134,11 +134,16 @@ impl Economy {
             )
         };
         // Of the stake, or of what is unbonding, or of both; all of it goes there.
-        let done = self.once(id, &policy.penalties_to, Purpose::Penalty, plan).await?;
+        let ids = |attempt| Ok(staking::slash_ids(id, attempt).to_vec());
+        let done = self.once(id, &policy.penalties_to, Purpose::Penalty, ids, plan).await?;
         let own = [accounts::stake(holder)?, accounts::unbonding(holder)?];
         let of = |p: &Posted| p.transfer.accounts().is_some_and(|a| own.contains(a[0]));
-        match done.iter().find(|posted| !of(posted)) {
-            Some(other) => Err(differs(other, Field::Debit)),
+        if let Some(other) = done.iter().find(|posted| !of(posted)) {
+            return Err(differs(other, Field::Debit));
+        }
+        let asked = staking::asked(amount);
+        match done.iter().find(|posted| posted.transfer.user_data_64 != asked) {
+            Some(other) => Err(differs(other, Field::Amount)),
             None => Ok(done),
         }
     }
@@ -146,9 +151,13 @@ impl Economy {
     /// Pays the holder the interest for a period, once; none if nothing was staked then.
     ///
     /// # Errors
-    /// Conflict if the period is not over, Exhausted if the reward account has less; what follows
-    /// may be asked again.
+    /// InvalidInput if it is none of the periods of [`Period::with`], Conflict if it is not over,
+    /// Exhausted if the reward account has less; what follows may be asked again.
     pub async fn pay_interest(&self, holder: &AccountId, period: Period) -> Result<Option<Posted>> {
+        // Periods that overlap would both be paid.
+        if Period::with(period.start, self.policy())? != period {
+            return Err(Error::invalid("period", "it is none of those that are counted from 1970"));
+        }
         period.must_be_over(self.now(), self.policy())?;
         let what = interest::payment_id(holder, period, 0)?;
         if let Some(done) = self.done(what, holder, Purpose::Reward).await?.pop() {
@@ -162,7 +171,8 @@ impl Economy {
         let plan = |attempt| -> Plan<'_> {
             Box::pin(async move { Ok(vec![interest::pay(holder, period, earned, attempt)?]) })
         };
-        first(self.once(what, holder, Purpose::Reward, plan).await?).map(Some)
+        let ids = |attempt| Ok(vec![interest::payment_id(holder, period, attempt)?]);
+        first(self.once(what, holder, Purpose::Reward, ids, plan).await?).map(Some)
     }
 
     /// What was staked over a period, from the history of the stake.

@@ -8,9 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fog::tasks::no_answer;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::economy::{EconomyPolicy, accounts};
-use crate::ledger::{
-    Account, Field, LedgerError, Posted, Purpose, ResultCode, Side, Transfer, TransferFilter,
-};
+use crate::ledger::{Account, Field, LedgerError, Posted, Purpose, Side, Transfer, TransferFilter};
 use crate::time::Timestamp;
 
 /// How often something may fail for want of funds before it needs a new id.
@@ -40,8 +38,8 @@ impl From<Refused> for Error {
 pub(super) type Plan<'a> = BoxFuture<'a, Result<Vec<Transfer>>>;
 
 impl Economy {
-    /// Does what `plan` decides, unless it was done. What was done carries `what` as its reference
-    /// and is of `account`.
+    /// Does what `plan` decides, unless it was done. What was done carries `what` as its reference,
+    /// is of `account`, and has the `ids` of an attempt.
     ///
     /// An id that failed in the ledger stays failed. So the next attempt, which has other ids, is
     /// made only once the ledger has said so of the one before: no two can succeed.
@@ -50,26 +48,55 @@ impl Economy {
         what: TransferId,
         account: &AccountId,
         purpose: Purpose,
+        ids: impl Fn(u32) -> Result<Vec<TransferId>> + Send + Sync,
         plan: impl Fn(u32) -> Plan<'a> + Send + Sync,
     ) -> Result<Vec<Posted>> {
-        for attempt in 0..MAX_ATTEMPTS {
-            let done = self.done(what, account, purpose).await?;
-            if !done.is_empty() {
-                return Ok(done);
+        let done = self.done(what, account, purpose).await?;
+        if !done.is_empty() {
+            return Ok(done);
+        }
+        let mut attempt = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let ids = ids(attempt)?;
+            // By id, because the journal may not tell of its end yet.
+            let made = self.made(&ids, account).await?;
+            if !made.is_empty() {
+                return Ok(made);
             }
-            match self.post(plan(attempt).await?).await {
-                Err(Refused::Ledger(error)) => match error.code() {
-                    ResultCode::IdAlreadyFailed => {}
-                    // Somebody else did it at this very moment, from another state.
-                    ResultCode::Exists | ResultCode::ExistsWithDifferentAmount => {
-                        return self.done(what, account, purpose).await;
-                    }
-                    _ => return Err(error.into()),
-                },
-                done => return done.map_err(Error::from),
+            let done = match plan(attempt).await {
+                Ok(chain) => self.post(chain).await,
+                Err(error) => Err(Refused::Store(error)),
+            };
+            match done {
+                Ok(mut posted) => {
+                    posted.retain(|posted| ids.contains(&posted.transfer.id));
+                    return Ok(posted);
+                }
+                Err(Refused::Ledger(LedgerError::IdAlreadyFailed { .. })) => attempt += 1,
+                // Somebody was faster: with this, or with something else from the same state.
+                Err(Refused::Ledger(
+                    LedgerError::Exists(_) | LedgerError::ExistsWithDifferent { .. },
+                )) => {}
+                Err(refused) => {
+                    // What there is no more of was perhaps done at this moment.
+                    let made = self.made(&ids, account).await?;
+                    return if made.is_empty() { Err(refused.into()) } else { Ok(made) };
+                }
             }
         }
         Err(too_often())
+    }
+
+    /// Those of the transfers that were made.
+    ///
+    /// # Errors
+    /// As of [`Economy::done`].
+    async fn made(&self, ids: &[TransferId], account: &AccountId) -> Result<Vec<Posted>> {
+        let mut made = Vec::new();
+        for id in ids {
+            made.extend(self.ledger.posted(*id).await?);
+        }
+        all_of(made, account)
     }
 
     /// What was done of it.
@@ -90,12 +117,7 @@ impl Economy {
             ..TransferFilter::default()
         };
         let found = self.ledger.transfers(&filter, None, 2).await?;
-        let done: Vec<_> = found.into_iter().map(|entry| entry.posted).collect();
-        let of = |posted: &Posted| posted.transfer.accounts().is_some_and(|a| a.contains(&account));
-        match done.iter().find(|posted| !of(posted)) {
-            Some(other) => Err(differs(other, Field::Credit)),
-            None => Ok(done),
-        }
+        all_of(found.into_iter().map(|entry| entry.posted).collect(), account)
     }
 
     /// Whether the transfer was made, with this amount and with this account to debit.
@@ -175,6 +197,15 @@ impl Economy {
 
     pub(super) fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+}
+
+/// What was done, if all of it is of the account.
+fn all_of(done: Vec<Posted>, account: &AccountId) -> Result<Vec<Posted>> {
+    let of = |posted: &Posted| posted.transfer.accounts().is_some_and(|a| a.contains(&account));
+    match done.iter().find(|posted| !of(posted)) {
+        Some(other) => Err(differs(other, Field::Credit)),
+        None => Ok(done),
     }
 }
 

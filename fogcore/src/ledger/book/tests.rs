@@ -534,6 +534,25 @@ fn check(book: &Book, naive: &Naive) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+#[test]
+fn what_came_too_late_stays_too_late_when_the_clock_goes_back() {
+    let mut book = book();
+    let hold = Transfer::hold(
+        transfer_id(2),
+        &id(NAMES[0]),
+        &id(NAMES[1]),
+        Amount::from_base_units(5),
+        Purpose::Transfer,
+    );
+    let hold = hold.expiring_after(10);
+    let post = [Transfer::post(transfer_id(3), hold.id, Amount::MAX, Purpose::Transfer)];
+    book.apply_batch(&[hold], at(100)).unwrap()[0].as_ref().unwrap();
+    let late = book.apply_batch(&post, at(111)).unwrap();
+    assert_eq!(codes(&late), [ResultCode::PendingTransferExpired]);
+    let again = book.apply_batch(&post, at(105)).unwrap();
+    assert_eq!(codes(&again), [ResultCode::IdAlreadyFailed]);
+}
+
 proptest! {
     #[test]
     fn answers_and_counters_are_those_of_the_naive_model(steps in any_steps()) {

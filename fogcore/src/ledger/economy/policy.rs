@@ -114,6 +114,10 @@ impl EconomyPolicy {
                 "a validator cannot stake less than the least stake",
             );
         }
+        let takers = [BURNED, accounts::TREASURY, accounts::REWARDS, accounts::FEES];
+        if self.penalties_to.is_reserved() && !takers.contains(&self.penalties_to.as_str()) {
+            return wrong("economy.penalties_to", "this account takes no penalties");
+        }
         let second = Duration::from_secs(1);
         for (field, time, least, most) in [
             ("economy.unbonding", self.unbonding, Duration::ZERO, 3_650 * Self::DAY),

@@ -10,6 +10,7 @@
 //! with it the whole chain, is refused.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::accounts::{self, step};
 use super::{EconomyError, EconomyPolicy};
@@ -28,6 +29,9 @@ pub struct Stake {
     pub unbonding: Amount,
     /// What of that can be withdrawn.
     pub withdrawable: Amount,
+    /// What has ever left the unbonding: to the holder, or as a penalty. Each time it grows, so what
+    /// is decided from it can be done once.
+    pub gone: Amount,
 }
 
 impl Stake {
@@ -52,6 +56,7 @@ impl Stake {
             unbonding: left(unbonding),
             // Whatever has left, the oldest of it left first.
             withdrawable: less(matured, gone).min(left(unbonding)),
+            gone,
         }
     }
 
@@ -138,16 +143,17 @@ impl Stake {
         if self.withdrawable.is_zero() {
             return Err(EconomyError::NothingThere(unbonding));
         }
-        let (id, amount) = (step(request, "withdraw", attempt), self.withdrawable);
+        let (id, amount) = (withdraw_id(request, attempt), self.withdrawable);
         let moved = Transfer::direct(id, &unbonding, &self.holder, amount, Purpose::Withdraw);
-        let moved = moved.about(request.uuid());
-        // If a penalty came in between, this would else take what is not due yet.
-        let floor = self.unbonding.checked_sub(self.withdrawable)?;
-        Ok(leaving(moved, [&unbonding, &stake], floor, request, attempt))
+        let mut chain = self.in_turn([&unbonding, &stake]);
+        chain.push(moved.about(request.uuid()));
+        Ok(chain)
     }
 
     /// Takes `amount` as a penalty, but no more than there is: from the stake first, then from
-    /// what is unbonding, which is no way out. The oldest of that goes first.
+    /// what is unbonding, which is no way out. The oldest of that goes first. The first of the
+    /// [ids](slash_ids) is always among the penalties, whichever account pays: one request is done
+    /// once.
     ///
     /// # Errors
     /// [`EconomyError::NothingThere`] if nothing is staked or unbonding.
@@ -164,22 +170,34 @@ impl Stake {
         let [stake, unbonding] = self.names()?;
         let first = amount.min(self.staked);
         let second = amount.checked_sub(first)?.min(self.unbonding);
-        let ids = ["slash stake", "slash unbonding"].map(|what| step(request, what, attempt));
-        let parts = [(ids[0], &stake, first), (ids[1], &unbonding, second)];
-        let mut chain: Vec<_> = parts
-            .into_iter()
-            .filter(|(_, _, part)| !part.is_zero())
-            .map(|(id, from, part)| {
-                let purpose = Purpose::Penalty;
-                let penalty = Transfer::direct(id, from, &policy.penalties_to, part, purpose);
-                penalty.about(request.uuid()).linked()
-            })
-            .collect();
+        let mut chain = Vec::new();
+        if !second.is_zero() {
+            chain.extend(self.in_turn([&unbonding, &stake]));
+        }
+        let parts = [(&stake, first), (&unbonding, second)];
+        let parts = parts.into_iter().filter(|(_, part)| !part.is_zero());
+        for (id, (from, part)) in slash_ids(request, attempt).into_iter().zip(parts) {
+            let penalty = Transfer::direct(id, from, &policy.penalties_to, part, Purpose::Penalty);
+            let penalty = penalty.about(request.uuid());
+            chain.push(Transfer { user_data_64: asked(amount), ..penalty }.linked());
+        }
         match chain.last_mut() {
             Some(last) => last.flags.linked = false,
             None => return Err(EconomyError::NothingThere(stake)),
         }
         Ok(chain)
+    }
+
+    /// The beginning of a chain that takes from what is unbonding: refused if anybody took from it
+    /// since this was seen, because then the same id has been used.
+    fn in_turn(&self, [unbonding, stake]: [&AccountId; 2]) -> Vec<Transfer> {
+        let turn = TransferId::derive(unbonding.as_str().as_bytes(), &self.gone.to_string());
+        let [turn, over] = ["turn", "over"].map(|what| step(turn, what, 0));
+        let one = Amount::from_base_units(1);
+        vec![
+            Transfer::hold(turn, unbonding, stake, one, Purpose::Withdraw).linked(),
+            Transfer::void(over, turn, Purpose::Withdraw).linked(),
+        ]
     }
 
     fn names(&self) -> Result<[AccountId; 2], EconomyError> {
@@ -208,6 +226,22 @@ pub(crate) fn stake_id(request: TransferId) -> TransferId {
 /// The id of the transfer that unstakes.
 pub(crate) fn unstake_id(request: TransferId) -> TransferId {
     step(request, "unstake", 0)
+}
+
+/// The id of the transfer that withdraws.
+pub(crate) fn withdraw_id(request: TransferId, attempt: u32) -> TransferId {
+    step(request, "withdraw", attempt)
+}
+
+/// The ids of a penalty's transfers, of which the second is only made if both accounts pay.
+pub(crate) fn slash_ids(request: TransferId, attempt: u32) -> [TransferId; 2] {
+    ["slash", "slash the rest"].map(|what| step(request, what, attempt))
+}
+
+/// What tells one penalty that was asked for from another under the same id.
+pub(crate) fn asked(amount: Amount) -> u64 {
+    let (high, low) = Uuid::from_u128(amount.base_units()).as_u64_pair();
+    high ^ low
 }
 
 /// What was staked then.

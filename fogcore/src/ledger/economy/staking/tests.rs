@@ -148,6 +148,37 @@ fn a_decision_from_an_old_state_is_refused_by_the_ledger() {
     assert_eq!(ledger.stake(15).withdrawable, units(100));
 }
 
+#[test]
+fn what_is_due_is_withdrawn_once_however_much_is_unstaked_meanwhile() {
+    let (policy, mut ledger) = (policy(), Ledger::new());
+    ledger.apply(&ledger.stake(0).stake(&policy, &FOG, id(1), units(1_000)).unwrap(), 0).unwrap();
+    ledger.apply(&ledger.stake(1).unstake(&policy, &FOG, id(2), units(300)).unwrap(), 1).unwrap();
+    ledger.apply(&ledger.stake(11).unstake(&policy, &FOG, id(3), units(200)).unwrap(), 11).unwrap();
+    // Two withdrawals from one look; what is unstaked between them is not due.
+    let seen = ledger.stake(12);
+    assert_eq!((seen.withdrawable, seen.unbonding), (units(300), units(500)));
+    ledger.apply(&seen.withdraw(id(4), 0).unwrap(), 12).unwrap();
+    ledger.apply(&ledger.stake(12).unstake(&policy, &FOG, id(5), units(300)).unwrap(), 12).unwrap();
+    let twice = ledger.apply(&seen.withdraw(id(6), 0).unwrap(), 12).unwrap_err();
+    assert!(matches!(twice, LedgerError::Exists(_)), "{twice}");
+    assert_eq!(ledger.stake(12).unbonding, units(500));
+    // Its own id was not spent on that.
+    ledger.apply(&ledger.stake(30).withdraw(id(6), 0).unwrap(), 30).unwrap();
+    assert_eq!(ledger.stake(30).unbonding, Amount::ZERO);
+}
+
+#[test]
+fn one_request_is_one_penalty_whichever_account_pays() {
+    let (policy, mut ledger) = (policy(), Ledger::new());
+    ledger.apply(&ledger.stake(0).stake(&policy, &FOG, id(1), units(3_000)).unwrap(), 0).unwrap();
+    ledger.apply(&ledger.stake(0).unstake(&policy, &FOG, id(2), units(2_000)).unwrap(), 0).unwrap();
+    // The first takes all of the stake, so the same request would then take what is unbonding.
+    ledger.apply(&ledger.stake(1).slash(&policy, id(3), units(1_000), 0).unwrap(), 1).unwrap();
+    let again = ledger.stake(1).slash(&policy, id(3), units(1_000), 0).unwrap();
+    assert!(ledger.apply(&again, 1).is_err());
+    assert_eq!(ledger.stake(1).unbonding, units(2_000));
+}
+
 /// Each unstaking by itself, the oldest first.
 #[derive(Default)]
 struct Model {
