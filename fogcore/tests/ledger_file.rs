@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fogcore::amount::{Amount, Asset};
-use fogcore::id::TransferId;
+use fogcore::id::{IdSource, TransferId};
 use fogcore::ledger::{
     Account, AccountFilter, Fault, Head, HoldState, LedgerStore, Purpose, ResultCode, Transfer,
     TransferFilter,
@@ -106,6 +106,46 @@ async fn fill(store: &SqliteStore) {
         .closing_credit(),
     ];
     send(store, rest, 11).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_is_known_again_whatever_time_it_begins_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fog.db");
+    // Nothing stays loaded.
+    let options = SqliteOptions { keep: 0, ..SqliteOptions::default() };
+    let store = SqliteStore::open(&path, options).await.unwrap();
+    let mint = Account::new(account_id("alice"), Asset::FOG);
+    let accounts = vec![mint, Account::new(account_id("bob"), Asset::FOG)];
+    assert!(store.open_accounts(accounts, at(0)).await.unwrap().iter().all(Result::is_ok));
+    let ids = IdSource::seeded(1);
+    let hour = 3_600;
+    // In order, out of order, hours before and after now, and at no time.
+    let mut sent: Vec<_> = [5, 6, 3, -9 * hour, 20, 9 * hour, 4, hour / 2, hour, 7]
+        .map(|seconds| ids.transfer(at(seconds)))
+        .into();
+    sent.extend(["made up", "and more"].map(transfer_id));
+    for _ in 0..2 {
+        for (round, now) in [0, 10, 2 * hour, 30].into_iter().enumerate() {
+            for (place, id) in sent.iter().enumerate().filter(|(place, _)| place % 4 == round) {
+                let (alice, bob) = (account_id("alice"), account_id("bob"));
+                let one = Transfer::direct(*id, &alice, &bob, units(1), Purpose::Transfer);
+                let is_there = store.posted(*id).await.unwrap().is_some();
+                let expected = if is_there { ResultCode::Exists } else { ResultCode::Created };
+                assert_eq!(send(&store, vec![one], now).await, [expected], "{place}");
+            }
+        }
+    }
+    let refused = Transfer::direct(
+        ids.transfer(at(8)),
+        &account_id("alice"),
+        &account_id("nobody"),
+        units(1),
+        Purpose::Transfer,
+    );
+    assert_eq!(send(&store, vec![refused.clone()], 40).await, [ResultCode::CreditAccountNotFound]);
+    assert_eq!(send(&store, vec![refused], 40).await, [ResultCode::IdAlreadyFailed]);
+    store.verify(&[]).await.unwrap();
 }
 
 // Changed behind its back

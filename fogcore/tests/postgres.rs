@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fogcore::amount::{Amount, Asset};
 use fogcore::id::{AccountId, TaskId, TransferId};
+use fogcore::ledger::export::Format;
 use fogcore::ledger::{
     Account, Fault, LedgerStore, Place, Purpose, ResultCode, Transfer, TransferFilter,
 };
@@ -230,6 +231,7 @@ async fn whatever_is_changed_behind_its_back_is_found() {
         ("DELETE FROM accounts WHERE id = 'b'", "missing"),
         ("UPDATE transfers SET purpose = 'nonsense' WHERE type = 'direct'", "cannot be read"),
         ("UPDATE accounts SET scale = 99 WHERE id = 'b'", "cannot be read"),
+        ("UPDATE transfers SET expires_at = NULL WHERE type = 'hold'", "cannot be read"),
         ("UPDATE account_balances SET debits_posted = 0", "history"),
         ("DELETE FROM account_balances", "history"),
     ];
@@ -241,6 +243,7 @@ async fn whatever_is_changed_behind_its_back_is_found() {
     let (kept, b) = (account_id("kept"), account_id("b"));
     let some = Amount::from_base_units(5);
     let hold = Transfer::hold(transfer_id("hold"), &kept, &b, some, Purpose::Transfer);
+    let hold = hold.expiring_after(60);
     let post = Transfer::post(transfer_id("post"), hold.id, some, Purpose::Transfer);
     let refused = pay("refused", "a", "nobody", 1);
     for batch in [vec![pay("1", "a", "b", 1), hold, refused], vec![post, pay("2", "b", "a", 2)]] {
@@ -268,6 +271,62 @@ async fn whatever_is_changed_behind_its_back_is_found() {
     execute(&copy.url(), cut.to_owned()).await;
     let error = open(&copy.url()).await.verify(&heads).await.unwrap_err();
     assert!(error.downcast_ref::<Fault>().is_some(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_of_two_writers_that_change_places_are_found() {
+    let database = Database::fresh().await;
+    let (one, other) = (open(&database.url()).await, open(&database.url()).await);
+    open_accounts(&one, &["a", "b", "c", "d"]).await;
+    assert_eq!(send(&one, pay("1", "a", "b", 1)).await.unwrap(), ResultCode::Created);
+    assert_eq!(send(&other, pay("2", "c", "d", 1)).await.unwrap(), ResultCode::Created);
+    let heads = one.verify(&[]).await.unwrap().heads;
+    assert_eq!(heads.len(), 2);
+    // The last two blocks, with all that is in them.
+    let exchange = "CREATE TEMP TABLE swap AS
+             SELECT max(block) AS y, min(block) AS x
+             FROM (SELECT block FROM ledger_links ORDER BY block DESC LIMIT 2) AS last;
+         UPDATE transfers SET place = -place - 1
+             WHERE place >> 22 IN (SELECT x FROM swap UNION SELECT y FROM swap);
+         UPDATE transfers SET place = -place - 1 +
+             (SELECT CASE (-place - 1) >> 22 WHEN x THEN y - x ELSE x - y END FROM swap) * 4194304
+             WHERE place < 0;
+         UPDATE ledger_links SET block = -block
+             WHERE block IN (SELECT x FROM swap UNION SELECT y FROM swap);
+         UPDATE ledger_links SET block = (SELECT x + y FROM swap) + block WHERE block < 0";
+    let journal = async || {
+        let page = one.transfers(&TransferFilter::default(), None, 10).await.unwrap();
+        page.into_iter().map(|entry| entry.posted.transfer.id).collect::<Vec<_>>()
+    };
+    assert_eq!(journal().await, [transfer_id("1"), transfer_id("2")]);
+    execute(&database.url(), exchange.to_owned()).await;
+    assert_eq!(journal().await, [transfer_id("2"), transfer_id("1")]);
+    let error = one.verify(&[]).await.unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(Fault::Link { .. })), "{error}");
+}
+
+/// What is committed behind one that is slow is not in the journal yet, but in the counters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_has_all_that_its_balances_have_or_is_refused() {
+    let database = Database::fresh().await;
+    let stores = storage::open(&database.url()).await.unwrap();
+    let fog = fogcore::Fog::builder().stores(stores).without_loops().open().await.unwrap();
+    let mut slow = PgConnection::connect(&database.url()).await.unwrap();
+    slow.execute(
+        "BEGIN; SELECT pg_advisory_xact_lock_shared((20230::bigint << 48) + last_value)
+         FROM journal_blocks; SELECT nextval('journal_blocks')",
+    )
+    .await
+    .unwrap();
+    let amount = Amount::from_base_units(7);
+    fog.ledger().mint(&account_id("alice"), amount).await.unwrap();
+    let mut text = Vec::new();
+    let refused = fog.ledger().export(Format::Hledger, &mut text).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    slow.execute("ROLLBACK").await.unwrap();
+    let mut text = Vec::new();
+    fog.ledger().export(Format::Hledger, &mut text).await.unwrap();
+    assert!(String::from_utf8(text).unwrap().contains(" mint "));
 }
 
 // Servers that go away, and locks that stay

@@ -225,8 +225,8 @@ impl Ledger {
                 out.write_all(export.entry(entry)?.as_bytes()).map_err(unwritten)?;
             }
             after = page.last().map(|last| last.place).or(after);
-            if page.is_empty() && looks > 0 {
-                // Nothing happened since the accounts were read.
+            // Other processes may have done something that the journal does not tell yet.
+            if page.is_empty() && looks > 0 && export.agrees_with(&accounts) {
                 return out.write_all(export.close(&accounts).as_bytes()).map_err(unwritten);
             }
             if page.len() < PAGE {

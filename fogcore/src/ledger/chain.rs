@@ -182,13 +182,24 @@ impl Chain {
 
     /// Adds a link of these rows.
     pub fn extend<'a>(&mut self, rows: impl IntoIterator<Item = Row<'a>>) -> Link {
+        self.extend_at(None, rows)
+    }
+
+    /// As [`Self::extend`], where chains share one journal: with the place of the link in it, so that
+    /// links of different writers cannot change places.
+    pub fn extend_at<'a>(
+        &mut self,
+        block: Option<u64>,
+        rows: impl IntoIterator<Item = Row<'a>>,
+    ) -> Link {
         let rows: Vec<Row<'a>> = rows.into_iter().collect();
         let count = |is: fn(&Row<'a>) -> bool| rows.iter().map(|row| u64::from(is(row))).sum();
-        let mut linking = self.begin([
+        let counts = [
             count(|row| matches!(row, Row::Opened(_))),
             count(|row| matches!(row, Row::Posted(_))),
             count(|row| matches!(row, Row::Failed { .. })),
-        ]);
+        ];
+        let mut linking = self.begin(counts, block);
         linking.add(rows);
         let link = linking.finish();
         self.head = link.head();
@@ -196,16 +207,16 @@ impl Chain {
     }
 
     /// Begins a link of so many accounts, transfers and failures.
-    pub(crate) fn begin(&self, counts: [u64; 3]) -> Linking {
+    pub(crate) fn begin(&self, counts: [u64; 3], block: Option<u64>) -> Linking {
         let Head { writer, number, digest } = self.head;
         let number = number.saturating_add(1);
         let [accounts, transfers, failed] = counts;
         // Of a fixed length, so that nothing behind it can pass for a part of it.
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"fogcore ledger 1");
+        hasher.update(if block.is_some() { b"fogcore journal1" } else { b"fogcore ledger 1" });
         hasher.update(digest.as_bytes());
         hasher.update(&writer.to_be_bytes());
-        for count in [number, accounts, transfers, failed] {
+        for count in [number, accounts, transfers, failed].into_iter().chain(block) {
             hasher.update(&count.to_be_bytes());
         }
         let link = Link { writer, number, accounts, transfers, failed, digest };
@@ -351,10 +362,23 @@ impl Verifier {
         link: &Link,
         rows: impl IntoIterator<Item = Row<'a>>,
     ) -> Result<(), Fault> {
+        self.link_at(None, link, rows)
+    }
+
+    /// As [`Self::link`], of a link with a place ([`Chain::extend_at`]).
+    ///
+    /// # Errors
+    /// As [`Self::link`].
+    pub fn link_at<'a>(
+        &mut self,
+        block: Option<u64>,
+        link: &Link,
+        rows: impl IntoIterator<Item = Row<'a>>,
+    ) -> Result<(), Fault> {
         let writer = link.writer;
         let chain = self.chains.entry(writer).or_insert(Chain::new(writer));
         let number = chain.head.number.saturating_add(1);
-        let made = chain.extend(rows);
+        let made = chain.extend_at(block, rows);
         if made != (Link { digest: made.digest, ..*link }) {
             return Err(Fault::Missing { writer, number });
         }

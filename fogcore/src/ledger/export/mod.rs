@@ -99,6 +99,8 @@ pub struct Export {
     assets: HashMap<AccountId, Asset>,
     holds: HashMap<TransferId, [AccountId; 2]>,
     latest: Option<Timestamp>,
+    /// What was debited and credited so far.
+    sums: HashMap<AccountId, [Amount; 2]>,
 }
 
 /// A transfer that moved something, and between whom.
@@ -115,8 +117,8 @@ impl Export {
     /// Nothing yet.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        let (assets, holds) = (HashMap::new(), HashMap::new());
-        Self { format, begun: false, assets, holds, latest: None }
+        let (assets, holds, sums) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { format, begun: false, assets, holds, latest: None, sums }
     }
 
     /// Tells of accounts, each once however often it is named. Before the first entry that names
@@ -181,10 +183,25 @@ impl Export {
             return Ok(comment(entry, "moved nothing"));
         }
         let [debit, credit] = &sides;
+        for (side, account) in sides.iter().enumerate() {
+            let sum = &mut self.sums.entry(account.clone()).or_default()[side];
+            // In sound books it fits, as the account's own counter does.
+            *sum = sum.checked_add(amount).unwrap_or(Amount::MAX);
+        }
         let moved = Moved { entry, debit, credit, amount, asset: self.asset(debit)?, hold };
         Ok(match self.format {
             Format::Hledger => hledger::moved(&moved),
             Format::Beancount => beancount::moved(&moved),
+        })
+    }
+
+    /// Whether what was told adds up to what these accounts have: all of the journal was there, and
+    /// nothing happened since it was read.
+    #[must_use]
+    pub fn agrees_with(&self, accounts: &[Account]) -> bool {
+        accounts.iter().all(|account| {
+            let sums = self.sums.get(&account.id).copied().unwrap_or_default();
+            sums == [account.debits_posted, account.credits_posted]
         })
     }
 

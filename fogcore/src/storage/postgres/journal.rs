@@ -86,7 +86,8 @@ impl Loaded {
         let opened = changes.opened.iter().map(ChainRow::Opened);
         let posted = journal.iter().copied().map(ChainRow::Posted);
         let failed = changes.failed.iter().map(|failed| failed.row());
-        let link = chain.extend(opened.chain(posted).chain(failed));
+        let at = Some(block.cast_unsigned());
+        let link = chain.extend_at(at, opened.chain(posted).chain(failed));
         let mut places =
             (start_of(block)..start_of(block + 1)).map(Ok).chain(std::iter::repeat_with(|| {
                 Err(Error::new(ErrorKind::Exhausted, "one transaction cannot hold so many rows"))

@@ -101,7 +101,8 @@ macro_rules! select_transfers {
     ($($rest:literal),+) => {
         concat!(
             "SELECT place, id, type, at, code, debit, credit, amount::text, hold, hold_state,
-             purpose, flags, timeout, reference, user_data_64, user_data_32 FROM transfers ",
+             expires_at, purpose, flags, timeout, reference, user_data_64, user_data_32
+             FROM transfers ",
             $($rest),+
         )
     };
@@ -187,7 +188,12 @@ pub(super) fn posted(row: &PgRow) -> Result<Posted> {
         user_data_32: count(row, "user_data_32")?,
     };
     let hold: Option<HoldState> = named(row, "hold_state")?;
-    Ok(Posted { transfer, at: time(row, "at")?, hold })
+    let posted = Posted { transfer, at: time(row, "at")?, hold };
+    // What ends holds looks for this.
+    if get::<Option<i64>>(row, "expires_at")? != posted.expires_at().map(Timestamp::as_micros) {
+        return Err(damaged("expires_at"));
+    }
+    Ok(posted)
 }
 
 /// Reads a row of `account_balances`.

@@ -134,7 +134,7 @@ async fn verify_part(
         }
         let rows = opened.iter().map(Row::Opened).chain(posted.iter().map(Row::Posted));
         let rows = rows.chain(failed.iter().map(|one| one.row()));
-        verifier.link(link, rows)?;
+        verifier.link_at(Some(block.cast_unsigned()), link, rows)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What of the ledger is in memory, between the file and the [`Book`], and its way in.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -12,7 +13,8 @@ use crate::ledger::{Book, Chain, TransferKind};
 use crate::storage::request::Wanted;
 use crate::storage::sqlite::error::OrStoreError;
 use crate::storage::sqlite::lists::{id_list, texts};
-use crate::storage::sqlite::rows::{get, id, integer};
+use crate::storage::sqlite::rows::{get, id, id_bytes, integer};
+use crate::time::Timestamp;
 
 /// About how many bytes a transfer and its place in the maps take, and an account.
 pub(super) const TRANSFER: usize = 512;
@@ -34,7 +36,12 @@ pub(in crate::storage::sqlite) struct Known {
     /// Accounts that were looked for: unless the book has them, they are not there.
     missing: HashSet<AccountId>,
     pub(super) ends: Option<Ends>,
+    /// Ids of a later time are always looked for; all are, until there is one.
+    horizon: Option<Timestamp>,
 }
+
+/// How far beyond now the ids of clients may be.
+const AHEAD: Duration = Duration::from_secs(3_600);
 
 /// Where the tables end.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +51,8 @@ pub(super) struct Ends {
     pub(super) failed: i64,
     /// The last transfer that is in the lists by account.
     listed: i64,
-    /// The greatest id of a transfer, or of one that failed.
-    pub(super) greatest: Uuid,
+    /// The greatest id of a transfer, or of one that failed, before the horizon.
+    greatest: Uuid,
     pub(super) chain: Chain,
 }
 
@@ -69,11 +76,17 @@ impl Known {
         if unknown.is_empty() {
             return Ok(0);
         }
+        let later = |by| wanted.now.map(|now| now.saturating_add(by));
+        if self.horizon < later(AHEAD / 2) {
+            (self.horizon, self.ends) = (later(AHEAD), None);
+        }
         let ends = self.ends(connection).await?;
         let bytes = unknown.len() * TRANSFER;
         // Ids begin with the time, if their makers do as they should: then all that is new is beyond
-        // what is there, and need not be looked for.
-        unknown.retain(|id| *id <= ends.greatest);
+        // what is there, and need not be looked for. The fog's own ids, and any that somebody makes
+        // up, are at no time; those beyond the horizon tell nothing of the others.
+        let horizon = first_id(self.horizon);
+        unknown.retain(|id| *id <= ends.greatest || *id >= horizon);
         if unknown.is_empty() {
             return Ok(bytes);
         }
@@ -146,6 +159,13 @@ impl Known {
         Ok(())
     }
 
+    /// Ids that are there now.
+    pub(super) fn note(&self, ends: &mut Ends, ids: impl Iterator<Item = TransferId>) {
+        let horizon = first_id(self.horizon);
+        let ids = ids.map(|id| id.uuid()).filter(|id| *id < horizon);
+        ends.greatest = ids.fold(ends.greatest, Ord::max);
+    }
+
     /// Where the tables end.
     pub(super) async fn ends(&mut self, connection: &mut SqliteConnection) -> Result<Ends> {
         if let Some(ends) = self.ends {
@@ -156,9 +176,11 @@ impl Known {
              (SELECT ifnull(max(seq), 0) FROM transfers) AS transfer,
              (SELECT ifnull(max(seq), 0) FROM failed_transfers) AS failed,
              (SELECT ifnull(max(last), 0) FROM posting_blocks) AS listed,
-             max((SELECT ifnull(max(id), zeroblob(16)) FROM transfers),
-                 (SELECT ifnull(max(id), zeroblob(16)) FROM failed_transfers)) AS greatest",
+             max((SELECT ifnull(max(id), zeroblob(16)) FROM transfers WHERE id < ?1),
+                 (SELECT ifnull(max(id), zeroblob(16)) FROM failed_transfers WHERE id < ?1))
+                 AS greatest",
         )
+        .bind(id_bytes(first_id(self.horizon)))
         .fetch_one(&mut *connection)
         .await
         .or_store_error()?;
@@ -183,6 +205,13 @@ impl Known {
         self.ends = Some(ends);
         Ok(ends)
     }
+}
+
+/// The first id of a time: the first 48 bits of a version 7 UUID are milliseconds since 1970.
+fn first_id(at: Option<Timestamp>) -> Uuid {
+    let micros = at.map_or(0, Timestamp::as_micros);
+    let millis = u128::try_from(micros / 1_000).unwrap_or(0);
+    Uuid::from_u128(millis.min((1 << 48) - 1) << 80)
 }
 
 /// Takes ids one behind another: much cheaper than a list that has to be parsed.

@@ -74,7 +74,6 @@ impl Known {
         for posted in posted() {
             ends.transfer += 1;
             let id = posted.transfer.id;
-            ends.greatest = ends.greatest.max(id.uuid());
             if posted.hold.is_some() {
                 self.holds.insert(id, ends.transfer);
             }
@@ -94,10 +93,10 @@ impl Known {
         let ended = ended.collect::<Result<_>>()?;
         let first_failed = ends.failed + 1;
         ends.failed += integer(changes.failed.len());
-        let greatest = changes.failed.iter().map(|failed| failed.id.uuid()).max();
-        ends.greatest = ends.greatest.max(greatest.unwrap_or_default());
+        let failed = changes.failed.iter().map(|failed| failed.id);
+        self.note(&mut ends, changes.journal.iter().copied().chain(failed));
         let counts = [changes.opened.len(), changes.journal.len(), changes.failed.len()];
-        let linking = ends.chain.begin(counts.map(|count| count as u64));
+        let linking = ends.chain.begin(counts.map(|count| count as u64), None);
         let rows = changes.opened.iter().map(Row::Opened).chain(posted().map(Row::Posted));
         let rows = rows.chain(changes.failed.iter().map(|failed| failed.row()));
         let link = Some((linking, Box::new(rows) as LinkRows<'b>));
