@@ -179,6 +179,9 @@ impl std::str::FromStr for Amount {
     type Err = AmountError;
     /// Reads base units: digits only.
     fn from_str(text: &str) -> Result<Self, AmountError> {
+        if text.contains(['.', 'e', 'E']) {
+            return Err(AmountError::NotDecimal(text.chars().take(64).collect()));
+        }
         parse_scaled(text, 0, "base units").map(Self)
     }
 }
@@ -421,6 +424,9 @@ mod tests {
         {
             let error = Asset::TON.parse(text).unwrap_err();
             assert!(matches!(error, AmountError::NotDecimal(_)), "{text:?} gave {error:?}");
+        }
+        for text in ["1e3", "1.0", "10e-1", "1E0", ""] {
+            assert!(text.parse::<Amount>().is_err(), "base units are digits: {text:?}");
         }
         assert!(matches!(Asset::TON.parse("-1"), Err(AmountError::Negative(_))));
         assert!(matches!(Asset::TON.parse("0.0000000001"), Err(AmountError::TooFine { .. })));

@@ -117,6 +117,10 @@ async fn the_economys_accounts_are_out_of_a_clients_reach() {
             let refused = fog.fog.ledger().transfer(theft).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Denied);
         }
+        // On other terms than the fog's, it could not be used any more.
+        let squat = Account::new(name("fog:stake:bob"), Asset::FOG);
+        let refused = fog.fog.ledger().open_account(squat).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
         let own = accounts_own_id();
         let refused = fog.economy().burn(own, &alice, one).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Denied);

@@ -813,6 +813,8 @@ async fn a_url_of_no_store_is_refused_without_its_password() {
         "memory:hunter2",
         "",
         "sqlite:",
+        "sqlite::memory:",
+        "sqlite://:memory:",
         "sqlite://",
     ] {
         let error = Fog::open(url).await.unwrap_err();

@@ -167,7 +167,7 @@ impl FogBuilder {
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };
         let asset = shared.config.asset.clone();
-        fog.ledger().open_account(Account::new(settlement::escrow(), asset)).await?;
+        fog.ledger().open_any(Account::new(settlement::escrow(), asset)).await?;
         fog.economy().found().await?;
         if !self.manual {
             shared.tasks.spawn(super::maintenance::run(shared.clone()));

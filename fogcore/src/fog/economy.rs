@@ -78,7 +78,7 @@ impl Economy {
                 // Made before there was a maximum. All works but minting: `mint` refuses.
                 continue;
             }
-            self.ledger.open_account(account).await?;
+            self.ledger.open_any(account).await?;
         }
         let authorize = supply::authorize(policy, asset);
         let there = self.ledger.posted(authorize.id).await?;
@@ -270,7 +270,7 @@ impl Economy {
             return Err(EconomyError::Reserved(own.clone()).into());
         }
         let asset = &self.shared.config.asset;
-        self.ledger.open_account(Shares::account(period, asset)?).await?;
+        self.ledger.open_any(Shares::account(period, asset)?).await?;
         self.fund_shares(period, from, &shares).await?;
         let mut unpaid = Vec::new();
         for batch in shares.batches(period)? {

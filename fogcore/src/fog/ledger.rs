@@ -7,6 +7,7 @@ use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{AccountId, TransferId};
+use crate::ledger::economy::EconomyError;
 use crate::ledger::export::{Export, Format};
 use crate::ledger::{
     Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Head, JournalEntry, LedgerError,
@@ -30,8 +31,17 @@ impl Ledger {
     /// Opens an account; again on the same terms, it is returned as it is.
     ///
     /// # Errors
-    /// Conflict if it exists on other terms.
+    /// Conflict if it exists on other terms, InvalidInput for a name of the fog's own, which begins
+    /// with `fog:`.
     pub async fn open_account(&self, account: Account) -> Result<Account> {
+        if account.id.is_reserved() {
+            return Err(EconomyError::Reserved(account.id).into());
+        }
+        self.open_any(account).await
+    }
+
+    /// As [`Self::open_account`], also for the fog's own.
+    pub(super) async fn open_any(&self, account: Account) -> Result<Account> {
         // Most openings are repeated (a node registers anew), and a look is cheaper than a write.
         let existing = self.account(&account.id).await?;
         if let Some(existing) = existing.filter(|there| there.differs_from(&account).is_none()) {

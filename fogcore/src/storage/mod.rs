@@ -78,8 +78,10 @@ pub async fn open(url: &str) -> Result<Stores> {
     #[cfg(feature = "sqlite")]
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() {
-            return Err(Error::invalid("store url", "sqlite: needs the path of a file"));
+        // SQLite would make a database of its own for each connection.
+        if path.is_empty() || path.starts_with(':') {
+            let why = "sqlite: needs the path of a file (memory: is the store without one)";
+            return Err(Error::invalid("store url", why));
         }
         let store = sqlite::SqliteStore::open(path, sqlite::SqliteOptions::default()).await?;
         return Ok(Stores::from_one(Arc::new(store)));

@@ -15,7 +15,7 @@ impl Economy {
     pub async fn grant(&self, grant: &Grant) -> Result<Vesting> {
         check_request(grant.id)?;
         let (account, fill) = grant.open(&self.shared.config.asset)?;
-        let account = self.ledger.open_account(account).await?.id;
+        let account = self.ledger.open_any(account).await?.id;
         self.open_holder(&grant.beneficiary).await?;
         self.post(vec![fill]).await?;
         self.vesting(&account).await

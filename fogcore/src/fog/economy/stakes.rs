@@ -72,7 +72,7 @@ impl Economy {
         let asset = &self.shared.config.asset;
         if !self.was_made(staking::stake_id(id), holder, amount).await? {
             for account in Stake::accounts(holder, asset)? {
-                self.ledger.open_account(account).await?;
+                self.ledger.open_any(account).await?;
             }
             let now = self.stake_of(holder).await?;
             self.post(now.stake(self.policy(), asset, id, amount)?).await?;
