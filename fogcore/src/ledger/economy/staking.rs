@@ -151,9 +151,8 @@ impl Stake {
     }
 
     /// Takes `amount` as a penalty, but no more than there is: from the stake first, then from
-    /// what is unbonding, which is no way out. The oldest of that goes first. The first of the
-    /// [ids](slash_ids) is always among the penalties, whichever account pays: one request is done
-    /// once.
+    /// what is unbonding, which is no way out. The oldest of that goes first. One request is done
+    /// once, whichever account pays: the first penalty has the same id.
     ///
     /// # Errors
     /// [`EconomyError::NothingThere`] if nothing is staked or unbonding.
