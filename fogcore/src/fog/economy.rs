@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::economy::{
     EconomyError, Participant, Shares, Supply, SupplyAudit, SupplyProof, accounts, fees, reward,
-    supply,
+    shares::share_id, supply,
 };
 use crate::ledger::{Account, Field, LedgerError, Posted, Purpose, Transfer, TransferFilter};
 
@@ -280,12 +280,39 @@ impl Economy {
             // One that is open on other terms can be paid as well.
             let accounts = to.iter().map(open).collect();
             drop(self.shared.stores.ledger.open_accounts(accounts, self.now()).await?);
-            let answers = self.ledger.apply(batch).await?;
-            unpaid.extend(
-                to.into_iter().zip(answers).filter_map(|(to, answer)| Some((to, answer.err()?))),
-            );
+            unpaid.extend(self.pay_each(period, batch).await?);
         }
         Ok(SharesPaid { shares, unpaid })
+    }
+
+    /// Pays these shares, in another attempt those that have failed for good in the one before; tells
+    /// which could not be paid.
+    async fn pay_each(
+        &self,
+        period: &AccountId,
+        mut shares: Vec<Transfer>,
+    ) -> Result<Vec<(AccountId, LedgerError)>> {
+        let (mut unpaid, mut attempt) = (Vec::new(), 0);
+        while !shares.is_empty() {
+            attempt += 1;
+            let answers = self.ledger.apply(shares.clone()).await?;
+            let refused =
+                shares.into_iter().zip(answers).filter_map(|(one, a)| Some((one, a.err()?)));
+            let mut again = Vec::new();
+            for (share, error) in refused {
+                let Some([_, to]) = share.accounts().map(|sides| sides.map(Clone::clone)) else {
+                    continue;
+                };
+                if matches!(error, LedgerError::IdAlreadyFailed { .. }) && attempt < MAX_ATTEMPTS {
+                    let id = share_id(period, &to, attempt);
+                    again.push(Transfer { id, ..share });
+                } else {
+                    unpaid.push((to, error));
+                }
+            }
+            shares = again;
+        }
+        Ok(unpaid)
     }
 
     /// Moves what is paid into the account of the period. A snapshot that differs from the one

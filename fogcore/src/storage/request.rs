@@ -111,6 +111,11 @@ impl Wanted {
         }
     }
 
+    /// About how many rows may change.
+    pub(super) fn weight(&self) -> usize {
+        self.tasks.len().max(self.transfers.len()).max(self.accounts.len() / 2).max(1)
+    }
+
     /// What `other` wants, too.
     pub(super) fn add(&mut self, other: &Self) {
         self.tasks.extend_from_slice(&other.tasks);

@@ -17,7 +17,14 @@ use crate::time::Timestamp;
 pub(super) trait Request: Send + 'static {
     /// Answers, once it is known what became of the request.
     fn reply(self, outcome: Result<()>);
+
+    /// About how many rows it may change.
+    fn weight(&self) -> usize;
 }
+
+/// The most rows that requests may change together: others wait for a transaction until it ends, and
+/// a batch can be 8,190 of them by itself.
+const MOST_WEIGHT: usize = 16_384;
 
 /// Carries out groups of requests, one after another.
 pub(super) trait Transactor: Send + 'static {
@@ -128,6 +135,16 @@ async fn gather<R>(waiting: &mut mpsc::Receiver<R>, group: &mut Vec<R>, most: us
     }
 }
 
+/// How many of the first requests share a transaction: one at least.
+fn fitting<R: Request>(group: &[R]) -> usize {
+    let mut weight = 0_usize;
+    let light = group.iter().take_while(|request| {
+        weight = weight.saturating_add(request.weight());
+        weight <= MOST_WEIGHT
+    });
+    light.count().max(1)
+}
+
 async fn run<T: Transactor>(
     mut waiting: mpsc::Receiver<T::Request>,
     mut transactor: T,
@@ -153,15 +170,18 @@ async fn run<T: Transactor>(
             gather(&mut waiting, &mut group, most).await;
         }
         was_shared = group.len() > 1;
-        // A panic in a decision, which would be a fault of ours, must not end all writing: what it
-        // left is dropped, and who waited for this group is told.
-        let outcomes = AssertUnwindSafe(transactor.transact(&mut group)).catch_unwind().await;
-        let outcomes = outcomes.unwrap_or_else(|_| {
-            let error = Error::new(ErrorKind::Internal, "a change of the store panicked");
-            vec![Err(error); group.len()]
-        });
-        for (request, outcome) in group.drain(..).zip(outcomes) {
-            request.reply(outcome);
+        while !group.is_empty() {
+            let part = fitting(&group);
+            // A panic in a decision, which would be a fault of ours, must not end all writing: what it
+            // left is dropped, and who waited for this group is told.
+            let transaction = AssertUnwindSafe(transactor.transact(&mut group[..part]));
+            let outcomes = transaction.catch_unwind().await.unwrap_or_else(|_| {
+                let error = Error::new(ErrorKind::Internal, "a change of the store panicked");
+                vec![Err(error); part]
+            });
+            for (request, outcome) in group.drain(..part).zip(outcomes) {
+                request.reply(outcome);
+            }
         }
     }
     transactor.close().await;

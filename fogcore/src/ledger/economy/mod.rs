@@ -46,7 +46,7 @@ pub mod fees;
 pub mod interest;
 mod policy;
 pub mod reward;
-mod shares;
+pub(crate) mod shares;
 pub(crate) mod staking;
 pub mod supply;
 pub mod vesting;

@@ -188,7 +188,7 @@ impl Shares {
             .iter()
             .filter(|(_, share)| !share.is_zero())
             .map(|(to, share)| {
-                let id = share_id(period, to);
+                let id = share_id(period, to, 0);
                 Transfer::direct(id, &from, to, *share, Purpose::Share)
             })
             .collect();
@@ -209,8 +209,10 @@ fn period_id(period: &AccountId) -> TransferId {
     TransferId::derive(period.as_str().as_bytes(), "shares of a period")
 }
 
-fn share_id(period: &AccountId, to: &AccountId) -> TransferId {
-    step(period_id(period), &format!("share of {to}"), 0)
+/// The id of the transfer that pays a share. One that failed stays failed, so it is tried again as
+/// another `attempt`, and only after the one before has failed for good.
+pub(crate) fn share_id(period: &AccountId, to: &AccountId, attempt: u32) -> TransferId {
+    step(period_id(period), &format!("share of {to}"), attempt)
 }
 
 fn amount(units: &BigUint) -> Result<Amount, AmountError> {

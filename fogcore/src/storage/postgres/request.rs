@@ -47,6 +47,13 @@ impl From<Lease> for Request {
 }
 
 impl writer::Request for Request {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Change(change) => change.wanted().weight(),
+            Self::Node(_) | Self::Lease(_) => 1,
+        }
+    }
+
     fn reply(self, outcome: Result<()>) {
         match self {
             Self::Change(change) => change.reply(outcome),

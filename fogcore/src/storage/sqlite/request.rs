@@ -39,6 +39,13 @@ impl From<Lease> for Request {
 }
 
 impl writer::Request for Request {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Decide(decision) => decision.wanted().weight(),
+            Self::Lease(_) | Self::Run(_) => 1,
+        }
+    }
+
     fn reply(self, outcome: Result<()>) {
         match self {
             Self::Decide(decision) => decision.reply(outcome),

@@ -144,14 +144,15 @@ impl Known {
         Ok(bytes)
     }
 
-    /// Puts the transfers into lists by account, once so many are in none.
+    /// Puts a block of transfers into lists by account, once so many are in none. One at a time: whoever
+    /// waits for this transaction does not wait for the whole journal, should it be in none.
     pub(in crate::storage::sqlite) async fn list(
         &mut self,
         connection: &mut SqliteConnection,
         most: usize,
     ) -> Result<()> {
         let Some(ends) = &mut self.ends else { return Ok(()) };
-        while ends.transfer - ends.listed > integer(most) {
+        if ends.transfer - ends.listed > integer(most) {
             let last = ends.transfer.min(ends.listed + postings::BLOCK);
             postings::write(connection, ends.listed, last).await?;
             ends.listed = last;
