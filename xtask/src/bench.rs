@@ -34,7 +34,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     // Told now rather than after minutes of measuring.
-    ensure!(!args.peers || sh.path_exists(PEERS), "--peers needs {PEERS}, which does not exist");
+    let peers = format!("benches/peers/benches/{}.rs", args.name);
+    ensure!(!args.peers || sh.path_exists(&peers), "--peers needs {peers}, which does not exist");
 
     let mut figures = measure(sh, args, &["--package", "fogcore-benches"], "Cargo.toml")?;
     if args.peers {
