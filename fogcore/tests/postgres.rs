@@ -187,13 +187,8 @@ async fn who_pages_the_journal_while_others_write_misses_nothing() {
     assert_eq!(seen.len(), WRITERS * EACH);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_may_still_be_committed_holds_back_what_comes_after_it() {
-    let database = Database::fresh().await;
-    let store = open(&database.url()).await;
-    open_accounts(&store, &["a", "b"]).await;
-    assert_eq!(send(&store, pay("first", "a", "b", 1)).await.unwrap(), ResultCode::Created);
-    // Another writer takes a block and is slow to commit.
+/// Another writer, which has taken a block and is slow to commit.
+async fn slow_writer(database: &Database) -> PgConnection {
     let mut slow = PgConnection::connect(&database.url()).await.unwrap();
     slow.execute(
         "BEGIN; SELECT pg_advisory_xact_lock_shared((20230::bigint << 48) + last_value)
@@ -201,6 +196,16 @@ async fn what_may_still_be_committed_holds_back_what_comes_after_it() {
     )
     .await
     .unwrap();
+    slow
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_still_be_committed_holds_back_what_comes_after_it() {
+    let database = Database::fresh().await;
+    let store = open(&database.url()).await;
+    open_accounts(&store, &["a", "b"]).await;
+    assert_eq!(send(&store, pay("first", "a", "b", 1)).await.unwrap(), ResultCode::Created);
+    let mut slow = slow_writer(&database).await;
     assert_eq!(send(&store, pay("second", "a", "b", 1)).await.unwrap(), ResultCode::Created);
     let journal = async || {
         let page = store.transfers(&TransferFilter::default(), None, 10).await.unwrap();
@@ -311,13 +316,7 @@ async fn an_export_has_all_that_its_balances_have_or_is_refused() {
     let database = Database::fresh().await;
     let stores = storage::open(&database.url()).await.unwrap();
     let fog = fogcore::Fog::builder().stores(stores).without_loops().open().await.unwrap();
-    let mut slow = PgConnection::connect(&database.url()).await.unwrap();
-    slow.execute(
-        "BEGIN; SELECT pg_advisory_xact_lock_shared((20230::bigint << 48) + last_value)
-         FROM journal_blocks; SELECT nextval('journal_blocks')",
-    )
-    .await
-    .unwrap();
+    let mut slow = slow_writer(&database).await;
     let amount = Amount::from_base_units(7);
     fog.ledger().mint(&account_id("alice"), amount).await.unwrap();
     let mut text = Vec::new();

@@ -7,7 +7,8 @@
 //!
 //! What is decided from a state that somebody else may be changing says so to the ledger: a chain
 //! ends with a hold of what has to be left, which is voided at once. If less is left the hold, and
-//! with it the whole chain, is refused.
+//! with it the whole chain, is refused. A chain that takes from what is unbonding begins with a hold
+//! whose id follows from all that has left it so far: of two that saw the same, one is refused.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
