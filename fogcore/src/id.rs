@@ -20,9 +20,11 @@
 
 use std::{fmt, str::FromStr, sync::Arc, sync::Mutex};
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
-use unicode_general_category::{GeneralCategory, get_general_category};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -57,6 +59,13 @@ pub enum IdError {
         /// Its position, in characters from 1.
         position: usize,
     },
+    /// Letters and their marks are not written in the one form of Unicode (NFC) that all who compare
+    /// names can agree on: two names would look the same and be different.
+    #[error("is not in Unicode's normal form C")]
+    NotNormal {
+        /// What the text should have been.
+        field: &'static str,
+    },
     /// Not a UUID.
     #[error("{text:?} is not a UUID")]
     NotUuid {
@@ -73,6 +82,7 @@ impl IdError {
             Self::Empty { field }
             | Self::TooLong { field, .. }
             | Self::Invisible { field, .. }
+            | Self::NotNormal { field }
             | Self::NotUuid { field, .. } => field,
         }
     }
@@ -87,9 +97,14 @@ impl From<IdError> for Error {
 /// Visible: letters, marks, numbers, punctuation and symbols of any script. Everything else hides
 /// in a log or an address line, and two ids that look the same are a trap where money is paid.
 fn is_visible(character: char) -> bool {
+    /// The one symbol without ink: a Braille cell with no dots.
+    const BRAILLE_BLANK: char = '\u{2800}';
     use GeneralCategory as C;
-    !matches!(
-        get_general_category(character),
+    if character.is_ascii() {
+        return character.is_ascii_graphic();
+    }
+    let is_blank = matches!(
+        CodePointMapData::<C>::new().get(character),
         C::Control
             | C::Format
             | C::Surrogate
@@ -98,7 +113,10 @@ fn is_visible(character: char) -> bool {
             | C::SpaceSeparator
             | C::LineSeparator
             | C::ParagraphSeparator
-    )
+    );
+    // Fillers and selectors are letters and marks to Unicode, but nobody sees them.
+    let is_ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character);
+    !is_blank && !is_ignorable && character != BRAILLE_BLANK
 }
 
 fn parse_text(text: &str, field: &'static str, max: usize) -> Result<Arc<str>, IdError> {
@@ -111,6 +129,9 @@ fn parse_text(text: &str, field: &'static str, max: usize) -> Result<Arc<str>, I
     }
     if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !is_visible(*c)) {
         return Err(IdError::Invisible { field, character, position: index + 1 });
+    }
+    if !text.is_ascii() && !ComposingNormalizerBorrowed::new_nfc().is_normalized(text) {
+        return Err(IdError::NotNormal { field });
     }
     Ok(text.into())
 }
@@ -368,9 +389,14 @@ mod tests {
             ("a b", "node id: ' ' at position 2 is not a visible character"),
             ("a\u{200b}", "node id: '\\u{200b}' at position 2 is not a visible character"),
             ("line\n", "node id: '\\n' at position 5 is not a visible character"),
+            ("cafe\u{301}", "node id: is not in Unicode's normal form C"),
         ] {
             let error: Error = text.parse::<NodeId>().unwrap_err().into();
             assert_eq!(error.to_string(), message);
+        }
+        for blank in ["a\u{fe0f}", "\u{3164}", "\u{34f}", "\u{2800}", "\u{feff}"] {
+            let refused = blank.parse::<AccountId>();
+            assert!(matches!(refused, Err(IdError::Invisible { .. })), "{blank:?}");
         }
         let long = "é".repeat(129);
         assert!(matches!(long.parse::<NodeId>(), Err(IdError::TooLong { found: 129, .. })));
@@ -378,7 +404,7 @@ mod tests {
 
     #[test]
     fn letters_of_any_script_are_visible() {
-        for text in ["ノード-1", "узел_7", "a:b/c@d", "🦊"] {
+        for text in ["ノード-1", "узел_7", "a:b/c@d", "🦊", "café", "नोड"] {
             assert_eq!(text.parse::<NodeId>().unwrap().as_str(), text);
         }
     }
