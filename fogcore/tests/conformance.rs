@@ -54,8 +54,9 @@ mod sqlite_three_stores_on_one_file {
     async fn open() -> (Stores, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fog.db");
-        let open =
-            async || Arc::new(SqliteStore::open(&path, SqliteOptions::default()).await.unwrap());
+        // Some stays loaded, but transfers are forgotten again and again.
+        let options = SqliteOptions { keep: 20_000, ..SqliteOptions::default() };
+        let open = async || Arc::new(SqliteStore::open(&path, options.clone()).await.unwrap());
         (Stores { nodes: open().await, tasks: open().await, ledger: open().await }, folder)
     }
 

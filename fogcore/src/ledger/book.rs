@@ -9,8 +9,8 @@ mod commit;
 mod decide;
 mod expiry;
 
-use std::collections::btree_map::{BTreeMap, Entry};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use self::commit::Undo;
@@ -36,8 +36,9 @@ use crate::time::Timestamp;
 /// under the same ids.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    /// Where the accounts are.
-    index: BTreeMap<AccountId, usize>,
+    /// Where the accounts are; and the same in their order, which takes longer to search.
+    index: HashMap<AccountId, usize>,
+    order: BTreeMap<AccountId, usize>,
     slots: Vec<Slot>,
     transfers: HashMap<TransferId, Posted>,
     failed: HashMap<TransferId, ResultCode>,
@@ -71,13 +72,11 @@ pub struct BookChanges {
     /// Accounts that were opened, as they were then, in order.
     pub opened: Vec<Account>,
     /// Accounts that were opened, or whose counters changed or that were closed or opened again,
-    /// by id.
+    /// in the order in which they first did.
     pub accounts: Vec<AccountId>,
-    /// Transfers that were added, by id.
-    pub transfers: Vec<TransferId>,
-    /// The same transfers, in the order in which they were applied: the journal.
+    /// Transfers that were added, in the order in which they were applied.
     pub journal: Vec<TransferId>,
-    /// Holds that were ended and had been there before, by id.
+    /// Holds that were ended and had been there before, in order.
     pub ended_holds: Vec<TransferId>,
     /// Ids that failed and stay so, in order.
     pub failed: Vec<FailedTransfer>,
@@ -111,6 +110,7 @@ impl Book {
             Some(slot) => self.slots[*slot].account = account,
             None => {
                 self.index.insert(account.id.clone(), self.slots.len());
+                self.order.insert(account.id.clone(), self.slots.len());
                 self.slots.push(Slot { account, touched: false });
             }
         }
@@ -162,8 +162,15 @@ impl Book {
     /// The accounts by id, beginning after `after`.
     pub fn accounts(&self, after: Option<&AccountId>) -> impl Iterator<Item = &Account> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let later = self.index.range::<AccountId, _>((start, Bound::Unbounded));
+        let later = self.order.range::<AccountId, _>((start, Bound::Unbounded));
         later.map(|(_, slot)| &self.slots[*slot].account)
+    }
+
+    /// Forgets the transfers and the ids that failed; accounts stay. Whoever goes on with this book
+    /// has to put in again what a call touches.
+    pub fn forget_transfers(&mut self) {
+        (self.transfers, self.failed) = (HashMap::new(), HashMap::new());
+        self.due.clear();
     }
 
     /// Takes the list of what changed since it was last taken.
@@ -175,16 +182,14 @@ impl Book {
             slot.touched = false;
             accounts.push(slot.account.id.clone());
         }
-        accounts.sort_unstable();
-        let mut transfers = changed.transfers.clone();
-        transfers.sort_unstable();
         let mut ended_holds = changed.ended_holds;
-        ended_holds.sort_unstable();
-        ended_holds.retain(|hold| transfers.binary_search(hold).is_err());
+        if !ended_holds.is_empty() {
+            let new: HashSet<_> = changed.transfers.iter().collect();
+            ended_holds.retain(|hold| !new.contains(hold));
+        }
         BookChanges {
             opened: changed.opened,
             accounts,
-            transfers,
             journal: changed.transfers,
             ended_holds,
             failed: changed.failed,
@@ -210,6 +215,7 @@ impl Book {
             Entry::Vacant(place) => {
                 let account = account.opened(now)?;
                 let slot = *place.insert(self.slots.len());
+                self.order.insert(account.id.clone(), slot);
                 self.changes.opened.push(account.clone());
                 self.slots.push(Slot { account, touched: true });
                 self.changes.accounts.push(slot);

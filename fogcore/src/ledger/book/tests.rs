@@ -356,7 +356,7 @@ impl Rows {
         for id in &changes.accounts {
             self.accounts.insert(id.clone(), book.account(id).unwrap().clone());
         }
-        for id in changes.transfers.iter().chain(&changes.ended_holds) {
+        for id in changes.journal.iter().chain(&changes.ended_holds) {
             self.transfers.insert(*id, book.transfer(*id).unwrap().clone());
         }
         self.failed.extend(changes.failed.iter().map(|failed| (failed.id, failed.code)));

@@ -125,9 +125,14 @@ impl Loaded {
         Ok(())
     }
 
-    /// Forgets everything once it is more than so many bytes: what is needed is loaded again.
+    /// Forgets the transfers once all is more than so many bytes, because few are asked for again;
+    /// and everything, if the rest is still more than half of that. What is needed is loaded again.
     pub(super) fn trim(&mut self, most: usize) {
-        if self.kept > most {
+        if self.kept <= most {
+            return;
+        }
+        self.kept -= self.known.forget_transfers(&mut self.set.book).min(self.kept);
+        if self.kept > most / 2 {
             *self = Self::default();
         }
     }

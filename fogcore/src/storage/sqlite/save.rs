@@ -35,7 +35,7 @@ impl Loaded {
         let mut money = self.known.number(connection, &self.set.book, &book).await?;
         self.kept += money.bytes;
         let tasks = self.tasks_of(&changes, now)?;
-        let statements = money.statements(&self.known, &self.set.book);
+        let statements = money.statements(&self.known);
         let statements = statements.chain(tasks).chain(self.tallied(&changes));
         write_all(connection, statements).await?;
         self.known.link(connection, money).await

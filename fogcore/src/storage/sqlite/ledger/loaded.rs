@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{postings, rows};
+use super::postings::{self, Tail};
+use super::rows;
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{Book, Chain, TransferKind};
@@ -38,6 +39,8 @@ pub(in crate::storage::sqlite) struct Known {
     pub(super) ends: Option<Ends>,
     /// Ids of a later time are always looked for; all are, until there is one.
     horizon: Option<Timestamp>,
+    /// The sides of the last transfers, which may be in no list by account yet.
+    pub(super) tail: Tail,
 }
 
 /// How far beyond now the ids of clients may be.
@@ -112,6 +115,13 @@ impl Known {
         Ok(bytes)
     }
 
+    /// Forgets the transfers, and tells about how many bytes they took.
+    pub(in crate::storage::sqlite) fn forget_transfers(&mut self, book: &mut Book) -> usize {
+        book.forget_transfers();
+        self.holds = HashMap::new();
+        std::mem::take(&mut self.transfers).len() * TRANSFER
+    }
+
     /// Loads the accounts; returns about how many bytes they take.
     pub(in crate::storage::sqlite) async fn load_accounts(
         &mut self,
@@ -154,7 +164,7 @@ impl Known {
         let Some(ends) = &mut self.ends else { return Ok(()) };
         if ends.transfer - ends.listed > integer(most) {
             let last = ends.transfer.min(ends.listed + postings::BLOCK);
-            postings::write(connection, ends.listed, last).await?;
+            postings::write(connection, ends.listed, last, &mut self.tail).await?;
             ends.listed = last;
         }
         Ok(())

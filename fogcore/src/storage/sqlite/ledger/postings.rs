@@ -1,6 +1,8 @@
 //! Which transfers an account is in: a list for each block of the journal, written when the block is
 //! full.
 
+use std::collections::VecDeque;
+
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -30,14 +32,45 @@ const POSTINGS: Rows = Rows {
     tail: NO_FILLING,
 };
 
+/// The sides of the last transfers, in the journal's order, for the block that they will be in.
+#[derive(Debug, Default)]
+pub(super) struct Tail(VecDeque<(i64, [i64; 2])>);
+
+impl Tail {
+    /// A transfer behind all that are there.
+    pub(super) fn add(&mut self, seq: i64, sides: [i64; 2]) {
+        self.0.push_back((seq, sides));
+    }
+
+    /// Takes the transfers up to `last`, as accounts with transfers, if it has all that are behind
+    /// `before`.
+    fn take(&mut self, before: i64, last: i64) -> Option<Vec<(i64, i64)>> {
+        let has_all = self.0.front().is_some_and(|(seq, _)| *seq == before + 1);
+        let length = self.0.partition_point(|(seq, _)| *seq <= last);
+        let taken = self.0.drain(..length);
+        if !has_all {
+            return None;
+        }
+        Some(taken.flat_map(|(seq, sides)| sides.map(|account| (account, seq))).collect())
+    }
+}
+
 /// Writes the block of the transfers behind `before` up to `last`.
-pub(super) async fn write(connection: &mut SqliteConnection, before: i64, last: i64) -> Result<()> {
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    before: i64,
+    last: i64,
+    tail: &mut Tail,
+) -> Result<()> {
     let bind = |row: &mut Values, posting: Posting| {
         row.push(last).push(posting.account).push(posting.last).push(posting.seqs);
         Ok(())
     };
-    let rows = postings(connection, before, last).await?;
-    write_all(connection, POSTINGS.batches(rows, bind)).await?;
+    let sides = match tail.take(before, last) {
+        Some(sides) => sides,
+        None => sides(connection, before, last).await?,
+    };
+    write_all(connection, POSTINGS.batches(postings(sides)?, bind)).await?;
     let block = sqlx::query("INSERT INTO posting_blocks (last) VALUES (?)").bind(last);
     block.execute(connection).await.or_store_error()?;
     Ok(())
@@ -59,7 +92,7 @@ pub(super) async fn verify(connection: &mut SqliteConnection, transfers: i64) ->
         );
         let stored = stored.bind(last).fetch_all(&mut *connection).await.or_store_error()?;
         let stored = stored.iter().map(posting).collect::<Result<Vec<_>>>()?;
-        if stored != postings(connection, before, last).await? {
+        if stored != postings(sides(connection, before, last).await?)? {
             return Err(wrong().into());
         }
         before = last;
@@ -71,12 +104,12 @@ fn posting(row: &SqliteRow) -> Result<Posting> {
     Ok(Posting { account: get(row, "account")?, last: get(row, "last")?, seqs: get(row, "seqs")? })
 }
 
-/// The rows of the block of the transfers behind `before` up to `last`, in their order.
-async fn postings(
+/// The accounts of the transfers behind `before` up to `last`, each with the transfer.
+async fn sides(
     connection: &mut SqliteConnection,
     before: i64,
     last: i64,
-) -> Result<Vec<Posting>> {
+) -> Result<Vec<(i64, i64)>> {
     // As lists: a row for each transfer would cost more than all that is done with it.
     let row = sqlx::query(
         "SELECT json_group_array(seq) AS seqs, json_group_array(debit) AS debits,
@@ -91,7 +124,11 @@ async fn postings(
         return Err(damaged("seq"));
     }
     let both = debits.into_iter().zip(&seqs).chain(credits.into_iter().zip(&seqs));
-    let mut sides: Vec<(i64, i64)> = both.map(|(account, seq)| (account, *seq)).collect();
+    Ok(both.map(|(account, seq)| (account, *seq)).collect())
+}
+
+/// The rows of a block, in their order.
+fn postings(mut sides: Vec<(i64, i64)>) -> Result<Vec<Posting>> {
     sides.sort_unstable();
     let mut postings = Vec::new();
     for of_account in sides.chunk_by(|one, next| one.0 == next.0) {

@@ -1,5 +1,8 @@
 //! Between the ledger's rows and values.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
 use serde::Deserialize;
 use serde::de::value::{Error as NameError, StrDeserializer};
 use sqlx::sqlite::SqliteRow;
@@ -186,6 +189,64 @@ fn purpose(name: &str) -> Result<Purpose> {
     Purpose::deserialize(name).map_err(|_| damaged("purpose"))
 }
 
+/// A purpose's name, made once.
+pub(super) fn purpose_name(purpose: Purpose) -> Arc<str> {
+    static NAMES: LazyLock<HashMap<Purpose, Arc<str>>> =
+        LazyLock::new(|| Purpose::ALL.iter().map(|one| (*one, one.name().into())).collect());
+    NAMES.get(&purpose).map_or_else(|| purpose.name().into(), Arc::clone)
+}
+
+/// The longest form of an account's four counters: 16 bytes each, one behind another.
+const LONG: usize = 64;
+
+/// What an account had, in one piece: how many bytes each counter has, and then those, without
+/// zeros in front; or the long form, if that is not longer. Most counters are short, and there are two
+/// of these for each transfer.
+pub(super) fn counters(balance: &AccountBalance) -> Vec<u8> {
+    let counters = [
+        balance.debits_pending,
+        balance.debits_posted,
+        balance.credits_pending,
+        balance.credits_posted,
+    ]
+    .map(|amount| amount.base_units().to_be_bytes());
+    let short = counters.each_ref().map(|bytes| {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        &bytes[zeros..]
+    });
+    let length = short.len() + short.iter().map(|bytes| bytes.len()).sum::<usize>();
+    if length >= LONG {
+        return counters.concat();
+    }
+    let mut all = Vec::with_capacity(length);
+    all.extend(short.iter().map(|bytes| u8::try_from(bytes.len()).unwrap_or(u8::MAX)));
+    short.iter().for_each(|bytes| all.extend_from_slice(bytes));
+    all
+}
+
+/// Reads what [`counters`] wrote, or wrote before there was a short form.
+fn amounts(bytes: &[u8]) -> Option<[Amount; 4]> {
+    let mut amounts = [Amount::ZERO; 4];
+    if bytes.len() == LONG {
+        for (counter, amount) in bytes.as_chunks().0.iter().zip(&mut amounts) {
+            *amount = Amount::from_base_units(u128::from_be_bytes(*counter));
+        }
+        return Some(amounts);
+    }
+    let (lengths, mut rest) = bytes.split_first_chunk::<4>()?;
+    for (length, amount) in lengths.map(usize::from).into_iter().zip(&mut amounts) {
+        let (own, others) = rest.split_at_checked(length)?;
+        let mut counter = [0; 16];
+        counter[16_usize.checked_sub(length)?..].copy_from_slice(own);
+        // What is written one way is read one way: no zeros in front.
+        if own.first() == Some(&0) {
+            return None;
+        }
+        (*amount, rest) = (Amount::from_base_units(u128::from_be_bytes(counter)), others);
+    }
+    rest.is_empty().then_some(amounts)
+}
+
 /// What an account had after a transfer, from one of the transfer's columns; none if it keeps no
 /// history.
 pub(super) fn balance(
@@ -194,11 +255,8 @@ pub(super) fn balance(
     account: &AccountId,
 ) -> Result<Option<AccountBalance>> {
     let Some(after) = get::<Option<&[u8]>>(row, column)? else { return Ok(None) };
-    let counters: &[u8; 64] = after.try_into().map_err(|_| damaged(column))?;
-    let (counters, []) = counters.as_chunks() else { return Err(damaged(column)) };
-    let amount = |bytes: [u8; 16]| Amount::from_base_units(u128::from_be_bytes(bytes));
     let [debits_pending, debits_posted, credits_pending, credits_posted] =
-        <[[u8; 16]; 4]>::try_from(counters).map_err(|_| damaged(column))?.map(amount);
+        amounts(after).ok_or_else(|| damaged(column))?;
     Ok(Some(AccountBalance {
         account: account.clone(),
         transfer: TransferId::from_uuid(id(row, "id")?),
@@ -235,4 +293,52 @@ pub(super) fn long(data: u64) -> Option<i64> {
 /// As [`long`].
 pub(super) fn short(data: u32) -> Option<i64> {
     (data != 0).then(|| integer(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn balance_of(counters: [u128; 4]) -> AccountBalance {
+        let [debits_pending, debits_posted, credits_pending, credits_posted] =
+            counters.map(Amount::from_base_units);
+        AccountBalance {
+            account: "a".parse().unwrap(),
+            transfer: TransferId::derive(b"t", "one"),
+            at: Timestamp::UNIX_EPOCH,
+            debits_pending,
+            debits_posted,
+            credits_pending,
+            credits_posted,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn counters_are_read_as_they_were_written(
+            counters in prop::array::uniform4((any::<u128>(), 0_u32..128)),
+        ) {
+            let counters = counters.map(|(amount, shift)| amount >> shift);
+            let written = super::counters(&balance_of(counters));
+            prop_assert!(written.len() <= LONG);
+            prop_assert_eq!(amounts(&written), Some(counters.map(Amount::from_base_units)));
+        }
+
+        #[test]
+        fn one_way_to_write_them_is_read(bytes in prop::collection::vec(0_u8..20, 0..63)) {
+            if let Some(read) = amounts(&bytes) {
+                prop_assert_eq!(counters(&balance_of(read.map(Amount::base_units))), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_long_form_of_older_files_is_read() {
+        let counters = [0, 7, 0, u128::MAX];
+        let long = counters.map(u128::to_be_bytes).concat();
+        assert_eq!(amounts(&long), Some(counters.map(Amount::from_base_units)));
+        assert_eq!(super::counters(&balance_of([0, 7, 0, 0x0102])), [0, 1, 0, 2, 7, 1, 2]);
+    }
 }

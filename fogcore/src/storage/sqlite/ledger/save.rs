@@ -5,7 +5,7 @@ use std::mem;
 use sqlx::SqliteConnection;
 
 use super::loaded::{ACCOUNT, Known};
-use super::rows::{flags, long, short, state_number, type_number};
+use super::rows::{counters, flags, long, purpose_name, short, state_number, type_number};
 use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TransferId};
@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 struct Placed<'b> {
     seq: i64,
     posted: &'b Posted,
+    /// The numbers of its accounts, to debit and to credit.
+    sides: [i64; 2],
     /// What its accounts had after it, if they keep a history.
     after: [Option<&'b AccountBalance>; 2],
 }
@@ -77,9 +79,11 @@ impl Known {
             if posted.hold.is_some() {
                 self.holds.insert(id, ends.transfer);
             }
-            let mut placed = Placed { seq: ends.transfer, posted, after: [None; 2] };
+            let [debit, credit] = sides(book, posted)?;
+            let sides = [self.account(debit)?, self.account(credit)?];
+            self.tail.add(ends.transfer, sides);
+            let mut placed = Placed { seq: ends.transfer, posted, sides, after: [None; 2] };
             while let Some(balance) = history.next_if(|balance| balance.transfer == id) {
-                let [debit, _] = sides(book, posted)?;
                 placed.after[usize::from(balance.account != *debit)] = Some(balance);
             }
             if is_plain(posted) {
@@ -152,15 +156,15 @@ impl<'b> Written<'b> {
     pub(in crate::storage::sqlite) fn statements<'s>(
         &'s mut self,
         known: &'s Known,
-        book: &'s Book,
     ) -> impl Iterator<Item = Result<Batch>> + use<'s, 'b> {
         let statements = OPENED
             .batches(mem::take(&mut self.opened), bind_opened)
-            .chain(PLAIN.batches(mem::take(&mut self.plain), move |row, placed| {
-                bind_plain(row, &placed, known, book)
+            .chain(PLAIN.batches(mem::take(&mut self.plain), |row, placed| {
+                bind_plain(row, &placed);
+                Ok(())
             }))
             .chain(OTHER.batches(mem::take(&mut self.other), move |row, placed| {
-                bind_other(row, &placed, known, book)
+                bind_other(row, &placed, known)
             }))
             .chain(ENDED.batches(mem::take(&mut self.ended), bind_ended))
             .chain(COUNTERS.batches(mem::take(&mut self.counters), bind_counters))
@@ -227,30 +231,20 @@ const PLAIN: Rows = Rows {
     tail: NO_FILLING,
 };
 
-fn bind_plain(row: &mut Values, placed: &Placed<'_>, known: &Known, book: &Book) -> Result<()> {
-    let Placed { seq, posted, after } = *placed;
-    let [debit, credit] = sides(book, posted)?;
+fn bind_plain(row: &mut Values, placed: &Placed<'_>) {
+    let Placed { seq, posted, sides: [debit, credit], after } = *placed;
     let transfer = &posted.transfer;
     row.push(seq)
         .push(id_bytes(transfer.id.uuid()))
         .push(type_number(&transfer.kind))
-        .push(known.account(debit)?)
-        .push(known.account(credit)?)
+        .push(debit)
+        .push(credit)
         .push(transfer.amount().map(amount_bytes))
-        .push(transfer.purpose.name())
+        .push(purpose_name(transfer.purpose))
         .push(posted.at.as_micros());
     for after in after {
         row.push(after.map(counters));
     }
-    Ok(())
-}
-
-/// What an account had, in one piece.
-fn counters(balance: &AccountBalance) -> Vec<u8> {
-    let debits = [balance.debits_pending, balance.debits_posted];
-    let credits = [balance.credits_pending, balance.credits_posted];
-    let amounts = debits.into_iter().chain(credits);
-    amounts.flat_map(|amount| amount.base_units().to_be_bytes()).collect()
 }
 
 const OTHER: Rows = Rows {
@@ -261,8 +255,8 @@ const OTHER: Rows = Rows {
     tail: NO_FILLING,
 };
 
-fn bind_other(row: &mut Values, placed: &Placed<'_>, known: &Known, book: &Book) -> Result<()> {
-    bind_plain(row, placed, known, book)?;
+fn bind_other(row: &mut Values, placed: &Placed<'_>, known: &Known) -> Result<()> {
+    bind_plain(row, placed);
     let posted = placed.posted;
     let transfer = &posted.transfer;
     let hold = transfer.ends_hold().map(|hold| known.hold(&hold)).transpose()?;
