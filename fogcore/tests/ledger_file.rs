@@ -385,6 +385,24 @@ async fn an_end_that_was_cut_off_is_found_by_an_anchor() {
 // Copies, and older files
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_backups_to_one_file_one_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("fog.db")).await;
+    fill(&store).await;
+    let copy = folder.path().join("copy.db");
+    // What a backup that was killed left behind is in nobody's way.
+    std::fs::write(folder.path().join("copy.db.part"), "half a copy").unwrap();
+    let done = soon(join_all((0..8).map(|_| store.backup(&copy)))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = done.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1);
+    for error in refused {
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Conflict);
+    }
+    assert!(!folder.path().join("copy.db.part").exists());
+    open(&copy).await.verify(&[]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_is_whole_although_everybody_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(open(&folder.path().join("fog.db")).await);

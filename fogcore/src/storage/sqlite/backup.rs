@@ -1,6 +1,6 @@
 //! A copy of the whole file, taken while everybody goes on.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ impl SqliteStore {
     /// answers, and not there at all if it fails.
     ///
     /// # Errors
-    /// Conflict if there is a file of that name already; Exhausted on a full disk; Unavailable if
+    /// Conflict if there is a file of that name already, or somebody else is writing it; Exhausted on a full disk; Unavailable if
     /// the folder cannot be written.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
@@ -25,13 +25,11 @@ impl SqliteStore {
     }
 
     async fn copy(&self, path: &Path) -> Result<()> {
-        if path.try_exists().map_err(of_disk)? {
-            return Err(Error::new(ErrorKind::Conflict, "the file exists"));
-        }
         // Under another name until it is whole.
         let mut part = path.to_owned().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
+        let file = claim(&part, path)?;
         let copied = self.vacuum(&part).await;
         let (from, to) = (part.clone(), path.to_owned());
         // Whatever blocks is not for the runtime's own threads.
@@ -44,14 +42,11 @@ impl SqliteStore {
             // What cannot be removed is overwritten by the next attempt.
             let _ = fs::remove_file(&part);
         }
+        drop(file);
         done
     }
 
     async fn vacuum(&self, part: &Path) -> Result<()> {
-        match fs::remove_file(part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(of_disk(error)),
-            Ok(()) | Err(_) => {}
-        }
         let name = part.to_str().ok_or_else(|| Error::invalid("path", "is not UTF-8"))?;
         let mut connection = self.connect.connect().await.or_store_error()?;
         let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await;
@@ -59,6 +54,33 @@ impl SqliteStore {
         copied.or_store_error()?;
         closed.or_store_error()
     }
+}
+
+/// An empty file for the copy, which stays this caller's until it is closed.
+fn claim(part: &Path, path: &Path) -> Result<File> {
+    must_be_free(path)?;
+    let options = OpenOptions::new().create(true).write(true).truncate(false).open(part);
+    let file = options.map_err(of_disk)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::new(ErrorKind::Conflict, "another backup to it is under way"));
+        }
+        Err(TryLockError::Error(error)) => return Err(of_disk(error)),
+    }
+    // Only now: whoever had the file before may have given it that name, and it must stay as it is.
+    must_be_free(path).inspect_err(|_| {
+        let _ = fs::remove_file(part);
+    })?;
+    file.set_len(0).map_err(of_disk)?;
+    Ok(file)
+}
+
+fn must_be_free(path: &Path) -> Result<()> {
+    if path.try_exists().map_err(of_disk)? {
+        return Err(Error::new(ErrorKind::Conflict, "the file exists"));
+    }
+    Ok(())
 }
 
 /// SQLite does not flush what it vacuums: https://sqlite.org/lang_vacuum.html#vacuuminto
