@@ -314,6 +314,18 @@ uuid_id! {
     TaskId, "task id"
 }
 uuid_id! {
+    /// An offer on the marketplace, made by the client: sent twice, it is placed once.
+    OfferId, "offer id"
+}
+uuid_id! {
+    /// A bid on the marketplace, made by the client: sent twice, it is placed once.
+    BidId, "bid id"
+}
+uuid_id! {
+    /// A trade on the marketplace: a part of an offer that a bid got.
+    TradeId, "trade id"
+}
+uuid_id! {
     /// A transfer of the ledger, made by the client: sent twice, it happens once.
     TransferId, "transfer id"
 }
@@ -361,6 +373,16 @@ impl IdSource {
     /// A new task id.
     pub fn task(&self, now: Timestamp) -> TaskId {
         TaskId(self.next(now))
+    }
+
+    /// A new id for an offer.
+    pub fn offer(&self, now: Timestamp) -> OfferId {
+        OfferId(self.next(now))
+    }
+
+    /// A new id for a bid.
+    pub fn bid(&self, now: Timestamp) -> BidId {
+        BidId(self.next(now))
     }
 
     /// A new transfer id.

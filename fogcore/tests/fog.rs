@@ -69,7 +69,7 @@ async fn a_task_is_submitted_executed_and_paid() {
             async move {
                 job.report(0.5, "half way");
                 opened.cancelled().await;
-                Ok(Output { result: job.payload.to_ascii_uppercase().into(), bytes_moved: 3 })
+                Ok(Output { result: job.payload.to_ascii_uppercase().into(), bytes_moved: Some(3) })
             }
         });
         let work = "work".parse().unwrap();
@@ -101,7 +101,7 @@ async fn a_task_is_submitted_executed_and_paid() {
         assert_eq!(done.state, TaskState::Succeeded, "{name}");
         assert_eq!(done.done_by, Some(node_id("laptop")), "{name}");
         assert_eq!((done.paid, done.attempts), (amount("0.01"), 1), "{name}");
-        assert_eq!(done.usage.unwrap().bytes_moved, 3, "{name}");
+        assert_eq!(done.usage.unwrap().bytes_moved, Some(3), "{name}");
         assert_eq!(fog.result(task.id).await.unwrap().unwrap(), "HELLO", "{name}");
         let explanation = fog.explanation(task.id).await.unwrap().unwrap();
         assert_eq!(explanation.chosen, node_id("laptop"), "{name}");

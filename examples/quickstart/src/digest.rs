@@ -51,7 +51,7 @@ fn digest_job(job: &Job) -> Result<Output, Failure> {
     let digest = digest(file, progress)
         .map_err(said)?
         .ok_or_else(|| Failure::transient("nobody wants the digest any more"))?;
-    let bytes_moved = digest.bytes;
+    let bytes_moved = Some(digest.bytes);
     let result = serde_json::to_vec(&digest).map_err(|e| Failure::permanent(e.to_string()))?;
     Ok(Output { result: result.into(), bytes_moved })
 }

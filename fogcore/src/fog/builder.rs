@@ -12,13 +12,13 @@ use super::balancing::Followers;
 use super::failing::Failing;
 use super::health::Monitors;
 use super::scaling::Scaling;
-use super::{Fog, FogConfig, Shared};
+use super::{Fog, FogConfig, Shared, SystemMeter};
 use crate::balancer::{Autoscaler, ScaleHook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBus;
 use crate::id::IdSource;
 use crate::ledger::Account;
-use crate::scheduler::settlement;
+use crate::scheduler::{Meter, settlement};
 use crate::storage::{self, Stores};
 use crate::time::{Clock, SystemClock};
 
@@ -40,6 +40,7 @@ pub struct FogBuilder {
     url: Option<String>,
     stores: Option<Stores>,
     clock: Option<Arc<dyn Clock>>,
+    meter: Option<Arc<dyn Meter>>,
     config: FogConfig,
     seed: Option<u64>,
     manual: bool,
@@ -63,6 +64,12 @@ impl FogBuilder {
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
+    }
+
+    /// With another meter than the system's, for what this process's workers' tasks take.
+    #[must_use]
+    pub fn meter(self, meter: Arc<dyn Meter>) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
     /// Behaving otherwise than by default.
@@ -149,6 +156,7 @@ impl FogBuilder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let shared = Arc::new(Shared {
             stores,
+            meter: self.meter.unwrap_or_else(|| Arc::new(SystemMeter)),
             failing: Failing::new(self.config.failover.clone(), &*clock)?,
             clock,
             ids: IdSource::seeded(random.next_u64()),

@@ -16,7 +16,7 @@
 //!     per_task: Asset::FOG.parse("0.01")?, ..Default::default()
 //! }, ..node };
 //! let shout = executor_fn(|job| async move {
-//!     Ok(Output { result: job.payload.to_ascii_uppercase().into(), bytes_moved: 0 })
+//!     Ok(Output { result: job.payload.to_ascii_uppercase().into(), ..Output::default() })
 //! });
 //! let worker = fog.worker(node).executor("shout".parse()?, shout).start().await?;
 //!
@@ -45,6 +45,7 @@ mod failing;
 mod health;
 mod ledger;
 mod maintenance;
+mod metering;
 mod nodes;
 mod scaling;
 mod tasks;
@@ -71,6 +72,7 @@ pub use self::{
     economy::{Checkpoint, Economy, SharesPaid},
     health::{HealthEvent, HealthMonitor, HealthMonitorBuilder, OnHealth, TcpProbe},
     ledger::{Ledger, MINT},
+    metering::SystemMeter,
     worker::{Vitals, Worker, WorkerBuilder},
 };
 use crate::error::Result;
@@ -78,6 +80,7 @@ use crate::event::{EventBus, Subscription};
 use crate::failover::HealthProbe;
 use crate::id::IdSource;
 use crate::registry::{Node, NodeRecord};
+use crate::scheduler::Meter;
 use crate::storage::Stores;
 use crate::time::Clock;
 
@@ -94,6 +97,7 @@ pub struct Fog {
 pub(crate) struct Shared {
     stores: Stores,
     clock: Arc<dyn Clock>,
+    meter: Arc<dyn Meter>,
     config: FogConfig,
     ids: IdSource,
     dice: Mutex<StdRng>,

@@ -18,7 +18,7 @@ use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
 use crate::registry::{Heartbeat, Node};
-use crate::scheduler::{Assignment, Claim, Completion, Executor, Progress};
+use crate::scheduler::{Assignment, Claim, Completion, Executor, JobMeter, Progress};
 
 /// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
 /// are filled in.
@@ -221,8 +221,10 @@ impl Core {
         self.lock().insert((assignment.task.id, assignment.task.fence), held);
         let executor = self.executors.get(&assignment.task.spec.kind).cloned();
         let node = self.node.clone();
+        let meter = JobMeter::new(self.fog.shared.meter.clone(), clock.clone());
         self.jobs.spawn(async move {
-            let ended_job = execute(executor, assignment, &node, sender, cancelled, &*clock).await;
+            let job = execute(executor, assignment, &node, sender, cancelled, &*clock, meter);
+            let ended_job = job.await;
             // The receiver outlives every job; without it there is nobody to tell.
             let _ = ended.send(Report { ended: ended_job, _slot: slot }).await;
         });

@@ -7,12 +7,13 @@
 //! ```
 //! use fogcore::amount::Amount;
 //! use fogcore::ledger::settlement;
-//! use fogcore::registry::Rates;
+//! use fogcore::registry::{Metered, Rates};
 //!
 //! let units = Amount::from_base_units;
 //! let rates = Rates { per_task: units(5), per_busy_second: units(10), ..Rates::default() };
-//! assert_eq!(settlement::price(&rates, 1_500_000, 0, units(100)), units(20));
-//! assert_eq!(settlement::price(&rates, 60_000_000, 0, units(100)), units(100));
+//! let work = |busy_micros| Metered { busy_micros, ..Metered::default() };
+//! assert_eq!(settlement::price(&rates, &work(1_500_000), units(100)), units(20));
+//! assert_eq!(settlement::price(&rates, &work(60_000_000), units(100)), units(100));
 //! ```
 
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::{Purpose, Transfer};
 use crate::amount::Amount;
 use crate::id::{AccountId, TransferId};
-use crate::registry::Rates;
+use crate::registry::{Metered, Rates};
 
 /// The account through which every price passes on its way from payer to worker. What it holds at
 /// any time is the open holds; posted, it always comes to zero.
@@ -50,12 +51,12 @@ pub fn reward_id(work: Uuid) -> TransferId {
     TransferId::own(work, "reward")
 }
 
-/// The price of `busy_micros` µs of work that moved `bytes` bytes: metered use × rate, but never
-/// more than `limit`, which is what was reserved.
+/// The price of work that took so much: metered use × rate, but never more than `limit`, which is
+/// what was reserved.
 #[must_use]
-pub fn price(rates: &Rates, busy_micros: u64, bytes: u64, limit: Amount) -> Amount {
+pub fn price(rates: &Rates, work: &Metered, limit: Amount) -> Amount {
     // A price beyond all amounts is certainly beyond the limit.
-    rates.price(busy_micros, bytes).unwrap_or(Amount::MAX).min(limit)
+    rates.price(work).unwrap_or(Amount::MAX).min(limit)
 }
 
 /// Reserves `limit` of `payer` for the work.

@@ -133,6 +133,12 @@ purposes! {
     TaskReward = "task_reward",
     /// A task's hold, freed because the task ended without success.
     TaskRelease = "task_release",
+    /// What a trade on the marketplace costs, reserved when it was made.
+    TradeHold = "trade_hold",
+    /// A trade's price, given to who hired out.
+    TradeSettle = "trade_settle",
+    /// A trade's hold, freed because it came to nothing.
+    TradeRelease = "trade_release",
 }
 
 impl Purpose {

@@ -28,6 +28,7 @@ mod liveness;
 mod node;
 pub mod quality;
 mod query;
+mod rates;
 mod record;
 mod units;
 
@@ -37,8 +38,9 @@ pub use self::{
     eligibility::{Eligibility, Ineligible, PowerHistory, PowerPolicy},
     heartbeat::{Heartbeat, PowerState},
     liveness::{Liveness, LivenessPolicy},
-    node::{Address, Gpu, Labels, Node, NodeKind, Rates, Resources, check_label, check_mib},
+    node::{Address, Gpu, Labels, Node, NodeKind, Resources, check_label, check_mib},
     query::{MAX_PAGE, NodeFilter, page_limit},
+    rates::{Metered, Rates},
     record::{Beat, NodeRecord},
     units::{Celsius, Millis, Percent, Port, UnitError},
 };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::rates::Rates;
 use super::units::Port;
-use crate::amount::{Amount, AmountError};
 use crate::error::{Error, Result};
 use crate::id::{AccountId, NodeId, TaskKind};
 
@@ -68,32 +68,6 @@ pub struct Resources {
     pub bandwidth_mbps: u32,
     /// GPUs, at most 64.
     pub gpus: Vec<Gpu>,
-}
-
-/// What a node's owner asks for work, in base units of the fog's settlement asset. The parts add
-/// up; a task never pays more than its budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Rates {
-    /// For each task done.
-    pub per_task: Amount,
-    /// For each second that the task kept a slot busy.
-    pub per_busy_second: Amount,
-    /// For each GiB (2^30 bytes) that the task read or wrote.
-    pub per_gib: Amount,
-}
-
-impl Rates {
-    /// The price of `busy_micros` µs of work that moved `bytes` bytes. Each part is rounded down
-    /// to whole base units, in favour of who pays.
-    ///
-    /// # Errors
-    /// [`AmountError::TooLarge`] beyond 2^128 − 1 base units.
-    pub fn price(&self, busy_micros: u64, bytes: u64) -> Result<Amount, AmountError> {
-        let busy = self.per_busy_second.scaled(busy_micros, 1_000_000)?;
-        let moved = self.per_gib.scaled(bytes, 1 << 30)?;
-        self.per_task.checked_add(busy)?.checked_add(moved)
-    }
 }
 
 /// A node as it registers.
@@ -235,16 +209,6 @@ mod tests {
 
     fn node() -> Node {
         Node::new("n".parse().unwrap())
-    }
-
-    #[test]
-    fn a_price_adds_its_parts_and_rounds_each_down() {
-        let units = Amount::from_base_units;
-        let rates = Rates { per_task: units(5), per_busy_second: units(10), per_gib: units(100) };
-        assert_eq!(rates.price(0, 0).unwrap(), units(5));
-        assert_eq!(rates.price(1_590_000, 1 << 29).unwrap(), units(5 + 15 + 50));
-        let dear = Rates { per_busy_second: Amount::MAX, ..Rates::default() };
-        assert!(dear.price(2_000_000, 0).is_err());
     }
 
     #[test]

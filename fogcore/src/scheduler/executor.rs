@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
+use super::{JobMeter, Progress};
 use crate::id::{TaskId, TaskKind};
 
 /// Does the work of one kind of task.
@@ -35,6 +35,9 @@ pub struct Job {
     pub payload: Bytes,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// Adds up what the attempt takes. What runs within the future of [`Executor::execute`] is
+    /// counted by itself; work elsewhere (blocking threads, child processes, GPUs) tells it.
+    pub meter: JobMeter,
     /// Says that nobody wants the answer any more: work that blocks should look at it.
     pub cancelled: CancellationToken,
     pub(crate) progress: watch::Sender<Option<Progress>>,
@@ -53,13 +56,14 @@ impl Job {
 pub struct Output {
     /// The result, at most 1 MiB.
     pub result: Bytes,
-    /// How many bytes were read and written, for the price.
-    pub bytes_moved: u64,
+    /// How many bytes were moved, for the price, if the executor counted them; who knows in which
+    /// direction tells [`Job::meter`] instead.
+    pub bytes_moved: Option<u64>,
 }
 
 impl From<Bytes> for Output {
     fn from(result: Bytes) -> Self {
-        Self { result, bytes_moved: 0 }
+        Self { result, bytes_moved: None }
     }
 }
 

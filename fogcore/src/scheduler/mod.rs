@@ -27,6 +27,8 @@
 mod error;
 mod executor;
 mod explanation;
+pub mod market;
+pub mod metering;
 mod placement;
 mod requirements;
 pub mod settlement;
@@ -38,11 +40,12 @@ pub use self::{
     error::SchedulerError,
     executor::{Executor, Failure, Job, Output, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Term},
+    metering::{JobMeter, ManualMeter, Meter, ProcessReading, Usage},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
     requirements::{GpuRequirement, Load, Requirements},
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
-        Submitted, Tally, TaskCounts, TaskFilter, TaskStore, Usage,
+        Submitted, Tally, TaskCounts, TaskFilter, TaskStore,
     },
     task::{Backoff, Budget, Lease, MAX_BYTES, Progress, Task, TaskSpec, TaskState},
     working_set::{Changes, Named, WorkingSet, money_of, name_of},

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::explanation::{Considered, Explanation, Reason, Refusal, Term};
 use super::{Load, Requirements, Task, TaskSpec};
 use crate::id::{NodeId, TaskKind};
-use crate::registry::{Eligibility, Liveness, LivenessPolicy, Node, NodeRecord, PowerPolicy};
+use crate::registry::{
+    Eligibility, Liveness, LivenessPolicy, Metered, Node, NodeRecord, PowerPolicy,
+};
 use crate::time::Timestamp;
 
 /// How nodes are weighed for a task.
@@ -274,10 +276,19 @@ impl Matcher {
     }
 }
 
+/// A second of one core, which is the least that can be said of most tasks.
+const SECOND: Metered = Metered {
+    busy_micros: 1_000_000,
+    cpu_micros: 1_000_000,
+    memory_mib_millis: 0,
+    gpu_micros: 0,
+    bytes: 0,
+};
+
 /// What a node asks for a task of one second that moves nothing: what prices can be compared by
 /// before the work is known. A ratio of two of them is all that is used, so a float will do.
 fn price_of_a_second(node: &Node) -> f64 {
-    node.rates.price(1_000_000, 0).map_or(f64::INFINITY, |price| price.base_units() as f64)
+    node.rates.price(&SECOND).map_or(f64::INFINITY, |price| price.base_units() as f64)
 }
 
 #[cfg(test)]

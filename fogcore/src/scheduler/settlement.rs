@@ -32,8 +32,7 @@ pub fn reward_id(task: TaskId) -> TransferId {
 #[must_use]
 pub fn reward(node: &Node, spec: &TaskSpec, usage: &Usage) -> Option<(AccountId, Amount)> {
     let (owner, budget) = (node.owner.as_ref()?, spec.budget.as_ref()?);
-    let busy = u64::try_from(usage.busy.as_micros()).unwrap_or(u64::MAX);
-    let price = settlement::price(&node.rates, busy, usage.bytes_moved, budget.limit);
+    let price = settlement::price(&node.rates, &usage.metered(), budget.limit);
     Some((owner.clone(), price))
 }
 

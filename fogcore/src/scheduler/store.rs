@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, Explanation, PlacementPolicy, Progress, Task, TaskSpec, TaskState};
+use super::{
+    Candidate, Explanation, PlacementPolicy, Progress, Task, TaskSpec, TaskState, Usage,
+};
 use crate::amount::Amount;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TaskKind};
@@ -79,15 +81,6 @@ pub struct Renewal {
     pub expires_at: Timestamp,
     /// How far it is, if there is news.
     pub progress: Option<Progress>,
-}
-
-/// What an attempt took, measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// How long it kept a slot busy.
-    pub busy: Duration,
-    /// How many bytes it read and wrote.
-    pub bytes_moved: u64,
 }
 
 /// How an attempt ended.

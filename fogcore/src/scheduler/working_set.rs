@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::market::Market;
 use super::settlement;
 use super::{
     Claim, Completion, Explanation, MAX_BYTES, NewTask, Outcome, Progress, Renewal, SchedulerError,
@@ -28,6 +29,8 @@ pub type Named = (Option<AccountId>, IdempotencyKey);
 pub struct WorkingSet {
     /// The ledger's part.
     pub book: Book,
+    /// The marketplace's part.
+    pub market: Market,
     tasks: HashMap<TaskId, Task>,
     names: HashMap<Named, TaskId>,
     changes: Changes,
@@ -146,7 +149,7 @@ impl WorkingSet {
             return Ok(task);
         }
         task.held_by(&claim)?;
-        let mut tally = Tally { busy: usage.busy, ..Tally::default() };
+        let mut tally = Tally { busy: usage.busy.unwrap_or_default(), ..Tally::default() };
         match outcome {
             Outcome::Succeeded { result, reward } => {
                 if result.len() > MAX_BYTES {

@@ -110,7 +110,7 @@ pub(crate) fn claim(assignment: &Assignment) -> Claim {
 
 /// A report of success, priced as `node` asks.
 pub(crate) fn success(assignment: &Assignment, node: &Node) -> Completion {
-    let usage = Usage { busy: Duration::from_millis(10), bytes_moved: 0 };
+    let usage = Usage { busy: Some(Duration::from_millis(10)), ..Usage::default() };
     let reward = settlement::reward(node, &assignment.task.spec, &usage);
     let outcome = Outcome::Succeeded { result: "done".into(), reward };
     Completion { claim: claim(assignment), outcome, usage }

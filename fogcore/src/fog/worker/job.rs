@@ -8,8 +8,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::registry::Node;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Executor, Failure, Job, MAX_BYTES, Outcome, Output, Progress,
-    Usage, settlement,
+    Assignment, Claim, Completion, Executor, Failure, Job, JobMeter, MAX_BYTES, Outcome, Output,
+    Progress, Usage, settlement,
 };
 use crate::time::Clock;
 
@@ -37,6 +37,7 @@ pub(super) async fn execute(
     progress: watch::Sender<Option<Progress>>,
     cancelled: CancellationToken,
     clock: &dyn Clock,
+    meter: JobMeter,
 ) -> Ended {
     let Assignment { task, payload } = assignment;
     let claim = Claim { task: task.id, node: node.id.clone(), fence: task.fence };
@@ -48,6 +49,7 @@ pub(super) async fn execute(
         kind: task.spec.kind.clone(),
         payload,
         attempt: task.attempts,
+        meter: meter.clone(),
         cancelled: cancelled.clone(),
         progress,
     };
@@ -57,12 +59,15 @@ pub(super) async fn execute(
         clippy::disallowed_methods,
         reason = "the handle aborts it, and is awaited right here"
     )]
-    let running = AbortOnDropHandle::new(tokio::spawn(async move { executor.execute(job).await }));
+    let running = AbortOnDropHandle::new(tokio::spawn({
+        let meter = meter.clone();
+        async move { meter.count(executor.execute(job)).await }
+    }));
     let outcome = tokio::select! {
         outcome = running => outcome,
         () = cancelled.cancelled() => return Ended::Dropped(claim),
     };
-    let busy = clock.elapsed().saturating_sub(begun);
+    let busy = Some(clock.elapsed().saturating_sub(begun));
     let attempt = match outcome {
         Ok(Ok(output)) if output.result.len() > MAX_BYTES => {
             let found = output.result.len();
@@ -72,15 +77,15 @@ pub(super) async fn execute(
         Err(error) if error.is_panic() => Err(Failure::transient(panic_text(&*error.into_panic()))),
         Err(_) => return Ended::Dropped(claim),
     };
-    let (outcome, bytes_moved) = match attempt {
+    let mut usage = Usage { busy, ..meter.used() };
+    let outcome = match attempt {
         Ok(Output { result, bytes_moved }) => {
-            let usage = Usage { busy, bytes_moved };
+            usage = usage.plus(&Usage { bytes_moved, ..Usage::default() });
             let reward = settlement::reward(node, &task.spec, &usage);
-            (Outcome::Succeeded { result, reward }, bytes_moved)
+            Outcome::Succeeded { result, reward }
         }
-        Err(Failure { reason, permanent }) => (Outcome::Failed { reason, permanent }, 0),
+        Err(Failure { reason, permanent }) => Outcome::Failed { reason, permanent },
     };
-    let usage = Usage { busy, bytes_moved };
     Ended::Reported(Box::new(Completion { claim, outcome, usage }))
 }
 

@@ -191,15 +191,29 @@ fn claim(assignment: &Assignment) -> Claim {
     Claim { task: assignment.task.id, node: lease.node.clone(), fence: lease.fence }
 }
 
+/// Every field that there is, so that every store has to keep it.
+fn usage(millis: u64, bytes: u64) -> Usage {
+    Usage {
+        busy: Some(Duration::from_millis(millis)),
+        cpu: Some(Duration::from_micros(millis * 900)),
+        memory_mib_millis: Some(64 * millis),
+        gpu: Some(Duration::ZERO),
+        bytes_in: Some(bytes),
+        bytes_out: None,
+        bytes_moved: Some(2 * bytes),
+        energy_millijoules: Some(17 * millis),
+    }
+}
+
 fn success(claim: Claim, reward: Option<u128>) -> Completion {
     let reward = reward.map(|price| (account_id("bob"), units(price)));
-    let usage = Usage { busy: Duration::from_millis(1_500), bytes_moved: 7 };
+    let usage = usage(1_500, 7);
     Completion { claim, outcome: Outcome::Succeeded { result: "done".into(), reward }, usage }
 }
 
 fn failure(claim: Claim, permanent: bool) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".into(), permanent };
-    let usage = Usage { busy: Duration::from_millis(500), bytes_moved: 0 };
+    let usage = usage(500, 0);
     Completion { claim, outcome, usage }
 }
 

@@ -176,7 +176,7 @@ pub async fn large_payloads_and_results_come_back(stores: &Stores) {
     let report = |index: usize, result: &bytes::Bytes| crate::scheduler::Completion {
         claim: claim(&granted[index]),
         outcome: Outcome::Succeeded { result: result.clone(), reward: None },
-        usage: Usage { busy: Duration::ZERO, bytes_moved: u64::MAX },
+        usage: Usage { bytes_moved: Some(u64::MAX), ..Usage::default() },
     };
     let refused = complete(stores, report(0, &too_long), at(2)).await.unwrap_err();
     assert_eq!(refused.field(), Some("result"));
