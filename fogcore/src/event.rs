@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 use crate::amount::Amount;
-use crate::id::{NodeId, TaskId, TransferId};
+use crate::id::{NodeId, TaskId, TradeId, TransferId};
 
 /// Something that happened in this process's fog. Other processes on the same store publish on
 /// buses of their own.
@@ -145,6 +145,22 @@ pub enum Event {
         task: TaskId,
         /// Why the attempt ended.
         reason: String,
+    },
+    /// Somebody hired something on the marketplace, and what it costs is reserved.
+    TradeMade {
+        /// The trade.
+        trade: TradeId,
+        /// The node that has what was hired.
+        node: NodeId,
+        /// What it costs.
+        cost: Amount,
+    },
+    /// A trade was settled, or came to nothing.
+    TradeEnded {
+        /// The trade.
+        trade: TradeId,
+        /// What the owner was paid.
+        paid: Amount,
     },
     /// The task ended without success: failed, cancelled or dead.
     TaskEnded {

@@ -57,7 +57,8 @@ mod sqlite_three_stores_on_one_file {
         // Some stays loaded, but transfers are forgotten again and again.
         let options = SqliteOptions { keep: 20_000, ..SqliteOptions::default() };
         let open = async || Arc::new(SqliteStore::open(&path, options.clone()).await.unwrap());
-        (Stores { nodes: open().await, tasks: open().await, ledger: open().await }, folder)
+        let (nodes, tasks, ledger) = (open().await, open().await, open().await);
+        (Stores { nodes, tasks, ledger, market: open().await }, folder)
     }
 
     fogcore::conformance_suite!(open);
@@ -93,7 +94,8 @@ mod postgres_three_stores_on_one_database {
         let url = database.url();
         let open = async || storage::open(&url).await.unwrap();
         let (nodes, tasks, ledger) = (open().await, open().await, open().await);
-        (Stores { nodes: nodes.nodes, tasks: tasks.tasks, ledger: ledger.ledger }, database)
+        let (nodes, tasks, ledger) = (nodes.nodes, tasks.tasks, ledger.ledger);
+        (Stores { nodes, tasks, ledger, market: open().await.market }, database)
     }
 
     fogcore::conformance_suite!(open);

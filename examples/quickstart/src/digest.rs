@@ -32,7 +32,8 @@ pub(crate) struct Digest {
 /// Digests the file whose path, as raw bytes, is the payload.
 pub(crate) fn executor() -> Arc<dyn Executor> {
     executor_fn(|job| async move {
-        let reading = tokio::task::spawn_blocking(move || digest_job(&job));
+        let measured = move || job.meter.run(|| digest_job(&job));
+        let reading = tokio::task::spawn_blocking(measured);
         reading.await.unwrap_or_else(|error| Err(Failure::transient(error.to_string())))
     })
 }

@@ -73,6 +73,7 @@ impl Shape {
                 per_task: Asset::FOG.parse(per_task)?,
                 per_busy_second: Asset::FOG.parse(per_busy_second)?,
                 per_gib: Asset::FOG.parse(per_gib)?,
+                ..Rates::default()
             },
             ..Node::new(id)
         })

@@ -168,6 +168,7 @@ impl FogBuilder {
             tasks: TaskTracker::new(),
             liveness: Mutex::default(),
             rivals: Mutex::default(),
+            offered: super::market::Offered::default(),
             followers: Followers::default(),
             monitors: Monitors::default(),
             scaling: self.scaling,

@@ -11,6 +11,7 @@ use crate::failover::FailoverPolicy;
 use crate::ledger::economy::EconomyPolicy;
 use crate::registry::{LivenessPolicy, PowerPolicy};
 use crate::scheduler::PlacementPolicy;
+use crate::scheduler::market::MarketPolicy;
 
 /// How a fog behaves. All processes on one store should agree in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct FogConfig {
     pub asset: Asset,
     /// Supply, stakes, rewards and fees of that asset.
     pub economy: EconomyPolicy,
+    /// How the marketplace behaves.
+    pub market: MarketPolicy,
     /// When a silent node becomes suspect, and when offline.
     pub liveness: LivenessPolicy,
     /// When a device may work.
@@ -56,6 +59,7 @@ impl Default for FogConfig {
         Self {
             asset: Asset::FOG,
             economy: EconomyPolicy::default(),
+            market: MarketPolicy::default(),
             liveness: LivenessPolicy::default(),
             power: PowerPolicy::default(),
             placement: PlacementPolicy::default(),
@@ -113,6 +117,7 @@ impl FogConfig {
             return Err(Error::invalid("power", "every limit must be a finite number"));
         }
         self.economy.check()?;
+        self.market.check()?;
         self.weights.check()?;
         self.failover.check()
     }

@@ -63,9 +63,10 @@ impl Shared {
                 self.events.publish(Event::TransferPosted { transfer });
             }
             if freed.len() < STEP {
-                return Ok(());
+                break;
             }
         }
+        self.maintain_market(STEP).await
     }
 
     /// Tells whose liveness changed since the last look.

@@ -45,6 +45,7 @@ mod failing;
 mod health;
 mod ledger;
 mod maintenance;
+mod market;
 mod metering;
 mod nodes;
 mod scaling;
@@ -65,6 +66,7 @@ use self::failing::Failing;
 pub use self::health::HttpProbe;
 use self::health::Monitors;
 use self::maintenance::LivenessWatch;
+use self::market::Offered;
 use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
@@ -72,6 +74,7 @@ pub use self::{
     economy::{Checkpoint, Economy, SharesPaid},
     health::{HealthEvent, HealthMonitor, HealthMonitorBuilder, OnHealth, TcpProbe},
     ledger::{Ledger, MINT},
+    market::Marketplace,
     metering::SystemMeter,
     worker::{Vitals, Worker, WorkerBuilder},
 };
@@ -108,6 +111,7 @@ pub(crate) struct Shared {
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,
     rivals: Mutex<Option<(Duration, Arc<Vec<NodeRecord>>)>>,
+    offered: Offered,
     followers: Followers,
     monitors: Monitors,
     failing: Failing,

@@ -8,6 +8,7 @@ use super::{Fog, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Notice};
 use crate::id::{NodeId, TaskId};
+use crate::registry::Rates;
 use crate::scheduler::{
     Assignment, Candidate, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal,
     SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
@@ -155,12 +156,24 @@ impl Fog {
     /// # Errors
     /// NotFound for a node that is not registered.
     pub async fn lease(&self, node: &NodeId, limit: usize) -> Result<Vec<Assignment>> {
+        Ok(self.lease_priced(node, limit).await?.0)
+    }
+
+    /// The same, with the rates at which the tasks that pay are done.
+    pub(super) async fn lease_priced(
+        &self,
+        node: &NodeId,
+        limit: usize,
+    ) -> Result<(Vec<Assignment>, Rates)> {
         let shared = &self.shared;
         let (now, config) = (shared.clock.now(), &shared.config);
         let record = shared.stores.nodes.node(node).await?;
-        let record = record.ok_or_else(|| {
+        let mut record = record.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no node \"{node}\""))
         })?;
+        // What the node offers comes before its rates: it is weighed, and paid, by that.
+        let rates = shared.rates_now(&record.node).await?;
+        record.node.rates = rates;
         let judge = |record| Candidate::judge(record, now, config.liveness, &config.power);
         let asker = judge(&record);
         let rivals = shared.draw_rivals(&record.node).await?.iter().map(judge).collect();
@@ -171,7 +184,7 @@ impl Fog {
             let (id, node, attempt) = (task.id, node.clone(), task.attempts);
             shared.events.publish(Event::TaskLeased { task: id, node, attempt });
         }
-        Ok(assignments)
+        Ok((assignments, rates))
     }
 
     /// Extends leases by [`FogConfig::lease`](super::FogConfig::lease) from now, and keeps their

@@ -17,7 +17,7 @@ use self::job::{Ended, execute};
 use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
-use crate::registry::{Heartbeat, Node};
+use crate::registry::{Heartbeat, Node, Rates};
 use crate::scheduler::{Assignment, Claim, Completion, Executor, JobMeter, Progress};
 
 /// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
@@ -178,14 +178,14 @@ impl Core {
             woken.as_mut().enable();
             let wanted = (1 + self.slots.available_permits()).min(crate::registry::MAX_PAGE);
             // Not cut off by stopping: what was granted must be taken.
-            let granted = match self.fog.lease(&self.node.id, wanted).await {
+            let (granted, rates) = match self.fog.lease_priced(&self.node.id, wanted).await {
                 Ok(granted) => {
                     trouble.over();
                     granted
                 }
                 Err(error) => {
                     trouble.failed(&error);
-                    Vec::new()
+                    (Vec::new(), self.node.rates)
                 }
             };
             if granted.is_empty() {
@@ -202,7 +202,7 @@ impl Core {
                 // Nobody else takes slots, so those that were counted are there.
                 let slot = slot.take().or_else(|| self.slots.clone().try_acquire_owned().ok());
                 if let Some(slot) = slot {
-                    self.begin(assignment, slot, ended.clone());
+                    self.begin(assignment, rates, slot, ended.clone());
                 }
             }
         }
@@ -211,6 +211,7 @@ impl Core {
     fn begin(
         &self,
         assignment: Assignment,
+        rates: Rates,
         slot: OwnedSemaphorePermit,
         ended: mpsc::Sender<Report>,
     ) {
@@ -220,7 +221,7 @@ impl Core {
         let held = Held { renewed: clock.elapsed(), progress, cancelled: cancelled.clone() };
         self.lock().insert((assignment.task.id, assignment.task.fence), held);
         let executor = self.executors.get(&assignment.task.spec.kind).cloned();
-        let node = self.node.clone();
+        let node = Node { rates, ..self.node.clone() };
         let meter = JobMeter::new(self.fog.shared.meter.clone(), clock.clone());
         self.jobs.spawn(async move {
             let job = execute(executor, assignment, &node, sender, cancelled, &*clock, meter);

@@ -84,9 +84,8 @@ impl Rates {
         // of it, so the sum needs no other denominator, and is divided only once.
         let over = BigUint::from(GIB) * HOUR;
         let used = parts.into_iter().filter(|(rate, used, _)| !rate.is_zero() && *used > 0);
-        let sum: BigUint = used
-            .map(|(rate, used, unit)| (&over / unit) * used * rate.base_units())
-            .sum();
+        let sum: BigUint =
+            used.map(|(rate, used, unit)| (&over / unit) * used * rate.base_units()).sum();
         let metered = u128::try_from(sum / over).map_err(|_| AmountError::TooLarge)?;
         self.per_task.checked_add(Amount::from_base_units(metered))
     }

@@ -14,7 +14,7 @@ use crate::id::{TaskId, TaskKind};
 ///
 /// It may be dropped at any await when its lease is lost, its task is cancelled or its node shuts
 /// down; a panic fails the attempt and nothing else. Work that blocks belongs in
-/// [`tokio::task::spawn_blocking`].
+/// [`tokio::task::spawn_blocking`], within [`JobMeter::run`] so that its CPU time is counted.
 #[async_trait]
 pub trait Executor: Send + Sync + 'static {
     /// Does the job.

@@ -6,9 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Candidate, Explanation, PlacementPolicy, Progress, Task, TaskSpec, TaskState, Usage,
-};
+use super::{Candidate, Explanation, PlacementPolicy, Progress, Task, TaskSpec, TaskState, Usage};
 use crate::amount::Amount;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TaskKind};

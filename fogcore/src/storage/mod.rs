@@ -20,6 +20,8 @@ mod calls;
 pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod leasing;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod market;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -36,6 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::NodeId;
 use crate::ledger::LedgerStore;
 use crate::registry::NodeStore;
+use crate::scheduler::market::MarketStore;
 use crate::scheduler::{SchedulerError, Task, TaskStore};
 
 /// The stores of all domains. Clones share them.
@@ -47,15 +50,18 @@ pub struct Stores {
     pub tasks: Arc<dyn TaskStore>,
     /// Keeps accounts and transfers: the same ones.
     pub ledger: Arc<dyn LedgerStore>,
+    /// Keeps offers, bids and trades, and moves their money.
+    pub market: Arc<dyn MarketStore>,
 }
 
 impl Stores {
     /// The stores of all domains from one that keeps everything.
     pub fn from_one<S>(store: Arc<S>) -> Self
     where
-        S: NodeStore + TaskStore + LedgerStore + 'static,
+        S: NodeStore + TaskStore + LedgerStore + MarketStore + 'static,
     {
-        Self { nodes: store.clone(), tasks: store.clone(), ledger: store }
+        let (nodes, tasks, ledger) = (store.clone(), store.clone(), store.clone());
+        Self { nodes, tasks, ledger, market: store }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use tokio::sync::oneshot;
 
+use super::market::Touch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::Transfer;
@@ -65,6 +66,7 @@ pub(super) struct Wanted {
     /// Some more than once.
     pub(super) accounts: Vec<AccountId>,
     pub(super) transfers: Vec<TransferId>,
+    pub(super) market: Vec<Touch>,
     /// The latest point in time at which one of them is decided.
     pub(super) now: Option<Timestamp>,
 }
@@ -122,6 +124,7 @@ impl Wanted {
         self.names.extend_from_slice(&other.names);
         self.accounts.extend_from_slice(&other.accounts);
         self.transfers.extend_from_slice(&other.transfers);
+        self.market.extend_from_slice(&other.market);
         self.now = self.now.max(other.now);
     }
 }

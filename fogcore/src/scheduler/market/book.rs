@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bid, BidState, Depth, MarketError, Offer, OfferState, Resource, Trade,
+    Bid, BidState, Depth, Due, MarketError, Offer, OfferState, Resource, Trade, TradeState,
 };
 use crate::amount::Amount;
 use crate::id::{BidId, OfferId, TradeId};
+use crate::time::Timestamp;
 
 /// The most offers that a bid is weighed against, of each [pricing](super::Pricing), and the most
 /// bids that an offer is: the cheapest, and those that would pay most.
@@ -70,6 +71,8 @@ pub struct Market {
     /// Those with something left, in the order in which they are looked at.
     open_offers: BTreeMap<OfferRank, OfferId>,
     open_bids: BTreeMap<BidRank, BidId>,
+    /// What ends when, if nothing else ends it.
+    ends: BTreeSet<(Timestamp, Due)>,
     changes: MarketChanges,
 }
 
@@ -110,7 +113,10 @@ impl Market {
 
     /// Puts in a trade as it is stored, unless it is there.
     pub fn load_trade(&mut self, trade: Trade) {
-        self.trades.entry(trade.id).or_insert(trade);
+        if !self.trades.contains_key(&trade.id) {
+            self.index_trade(&trade);
+            self.trades.insert(trade.id, trade);
+        }
     }
 
     /// The lane of a resource, as it is known.
@@ -152,6 +158,13 @@ impl Market {
         self.trades.values()
     }
 
+    /// What is loaded and over at `now`, at most `limit`, the earliest first.
+    #[must_use]
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<Due> {
+        let over = self.ends.iter().take_while(|(at, _)| *at <= now);
+        over.map(|(_, due)| *due).take(limit).collect()
+    }
+
     /// Takes what changed since it was last taken.
     pub fn take_changes(&mut self) -> MarketChanges {
         std::mem::take(&mut self.changes)
@@ -181,13 +194,12 @@ impl Market {
     pub(super) fn check_room(
         &self,
         resource: Resource,
-        what: &'static str,
+        (what, open): (&'static str, fn(&Lane) -> u64),
         region: &str,
         max: u64,
     ) -> Result<(), MarketError> {
         let Some(lane) = self.lanes.get(&resource) else { return Ok(()) };
-        let open = if what == "offers" { lane.open_offers } else { lane.open_bids };
-        if open >= max {
+        if open(lane) >= max {
             return Err(MarketError::Full { what, resource, max });
         }
         if lane.depth.len() >= MAX_REGIONS && !lane.depth.contains_key(region) {
@@ -224,6 +236,7 @@ impl Market {
 
     /// Keeps a trade as it is now.
     pub(super) fn keep_trade(&mut self, trade: Trade) {
+        self.index_trade(&trade);
         self.changes.trades.insert(trade.id);
         self.trades.insert(trade.id, trade);
     }
@@ -239,17 +252,31 @@ impl Market {
         if offer.open() > 0 {
             self.open_offers.insert(rank(offer), offer.id);
         }
+        let is_open = offer.state == OfferState::Open;
+        self.index_end(offer.spec.expires_at, Due::Offer(offer.id), is_open);
     }
 
     fn index_bid(&mut self, before: Option<&Bid>, bid: &Bid) {
-        let rank = |bid: &Bid| {
-            (bid.spec.resource, std::cmp::Reverse(bid.spec.max_price), bid.place)
-        };
+        let rank =
+            |bid: &Bid| (bid.spec.resource, std::cmp::Reverse(bid.spec.max_price), bid.place);
         if let Some(before) = before {
             self.open_bids.remove(&rank(before));
         }
         if bid.open() > 0 {
             self.open_bids.insert(rank(bid), bid.id);
+        }
+        self.index_end(bid.expires_at, Due::Bid(bid.id), bid.state == BidState::Open);
+    }
+
+    fn index_trade(&mut self, trade: &Trade) {
+        self.index_end(trade.due_at, Due::Trade(trade.id), trade.state == TradeState::Held);
+    }
+
+    fn index_end(&mut self, at: Timestamp, due: Due, is_open: bool) {
+        if is_open {
+            self.ends.insert((at, due));
+        } else {
+            self.ends.remove(&(at, due));
         }
     }
 }

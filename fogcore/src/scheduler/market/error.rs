@@ -72,9 +72,7 @@ impl From<MarketError> for Error {
     fn from(error: MarketError) -> Self {
         use MarketError as E;
         let kind = match &error {
-            E::OfferNotFound(_) | E::BidNotFound(_) | E::TradeNotFound(_) => {
-                ErrorKind::NotFound
-            }
+            E::OfferNotFound(_) | E::BidNotFound(_) | E::TradeNotFound(_) => ErrorKind::NotFound,
             E::OfferExists(_)
             | E::BidExists(_)
             | E::OfferEnded { .. }

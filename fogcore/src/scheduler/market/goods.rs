@@ -9,9 +9,7 @@ use crate::amount::{Amount, AmountError};
 use crate::error::{Error, Result};
 
 /// What is hired. A market of its own for each.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// CPU cores.
@@ -28,8 +26,7 @@ pub enum Resource {
 
 impl Resource {
     /// Every resource.
-    pub const ALL: [Self; 5] =
-        [Self::Cpu, Self::Memory, Self::Gpu, Self::Storage, Self::Bandwidth];
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Gpu, Self::Storage, Self::Bandwidth];
 
     /// Its name, as in JSON.
     #[must_use]

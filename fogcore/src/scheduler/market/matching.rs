@@ -2,8 +2,8 @@
 
 use super::book::{has_ended, is_over};
 use super::{
-    Bid, BidSpec, BidState, MAX_CANDIDATES, Market, MarketError, MarketPolicy, Offer, OfferSpec,
-    OfferState, Pricing, Trade, TradeState, cost,
+    Bid, BidSpec, BidState, Lane, MAX_CANDIDATES, Market, MarketError, MarketPolicy, Offer,
+    OfferSpec, OfferState, Pricing, Trade, TradeState, cost,
 };
 use crate::amount::{Amount, AmountError};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ pub struct Placed<T> {
 }
 
 /// Something whose time is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Due {
     /// An offer that nobody can hire of any more.
     Offer(OfferId),
@@ -80,7 +80,8 @@ impl Market {
         }
         spec.check(now)?;
         must_have_account(book, &spec.owner, Side::Credit)?;
-        self.check_room(spec.resource, "offers", &spec.region, terms.policy.max_open)?;
+        let open: (_, fn(&Lane) -> u64) = ("offers", |lane| lane.open_offers);
+        self.check_room(spec.resource, open, &spec.region, terms.policy.max_open)?;
         let lane = self.change_lane(spec.resource);
         lane.offers += 1;
         let (place, left) = (lane.offers, spec.amount);
@@ -114,7 +115,8 @@ impl Market {
         spec.check()?;
         must_have_account(book, &spec.payer, Side::Debit)?;
         let region = spec.region.as_deref().unwrap_or_default();
-        self.check_room(spec.resource, "bids", region, terms.policy.max_open)?;
+        let open: (_, fn(&Lane) -> u64) = ("bids", |lane| lane.open_bids);
+        self.check_room(spec.resource, open, region, terms.policy.max_open)?;
         let mut bid = Bid {
             id,
             place: 0,

@@ -83,7 +83,8 @@ impl OfferSpec {
             return Err(Error::invalid("expires_at", "must be within the next 366 days"));
         }
         // So that every hire has a price: the dearest there can be is still an amount.
-        super::cost(super::dearest(self.price)?, self.amount, self.max_duration)
+        super::dearest(self.price)
+            .and_then(|dearest| super::cost(dearest, self.amount, self.max_duration))
             .map_err(|error| Error::invalid("price", error))?;
         Ok(())
     }

@@ -56,8 +56,8 @@ impl Default for MarketPolicy {
 const MOST_PPM: u32 = 2_000_000;
 
 /// The most that an offer with this price can cost per unit and hour.
-pub(super) fn dearest(price: Amount) -> Result<Amount> {
-    Ok(price.scaled(2, 1)?)
+pub(super) fn dearest(price: Amount) -> Result<Amount, AmountError> {
+    price.scaled(2, 1)
 }
 
 impl MarketPolicy {
@@ -107,7 +107,9 @@ impl MarketPolicy {
     pub fn dearest_base(&self, price: Amount) -> Amount {
         // floor(base · min) ≤ price exactly if base · min < price + 1.
         let above = price.checked_add(Amount::from_base_units(1));
-        above.and_then(|above| above.scaled(1_000_000, self.spot_min_ppm.into())).unwrap_or(Amount::MAX)
+        above
+            .and_then(|above| above.scaled(1_000_000, self.spot_min_ppm.into()))
+            .unwrap_or(Amount::MAX)
     }
 
     /// How good an offer is for somebody who would pay `most`, if it costs `price`: 0–1, where
@@ -145,8 +147,8 @@ fn ratio(part: Amount, whole: Amount) -> f64 {
 mod tests {
     use super::*;
     use crate::registry::{Millis, Percent};
-    use crate::scheduler::market::tests::offer;
     use crate::scheduler::market::Tier;
+    use crate::scheduler::market::tests::offer;
 
     #[test]
     fn the_score_weighs_price_trust_latency_and_tier() {

@@ -155,7 +155,8 @@ mod tests {
             price: units(price),
             amount,
         };
-        let points = [point(1, 5, 10, 1), point(2, 6, 30, 2), point(3, 59, 20, 3), point(4, 200, 7, 4)];
+        let points =
+            [point(1, 5, 10, 1), point(2, 6, 30, 2), point(3, 59, 20, 3), point(4, 200, 7, 4)];
         let candles = candles(&points, Duration::from_secs(60)).unwrap();
         assert_eq!(candles.len(), 2, "nothing was traded between them");
         let first = &candles[0];

@@ -130,7 +130,8 @@ pub trait MarketStore: Send + Sync {
     /// Ends a trade that came to nothing.
     async fn void(&self, trade: TradeId, terms: Terms, now: Timestamp) -> Result<Trade>;
 
-    /// Ends what ran out of time, at most `limit` (1–1,000), and tells what. What cannot be ended
+    /// Ends what ran out of time, the earliest first ([`Market::due`](super::Market::due)), at most
+    /// `limit` (1–1,000), and tells what. What cannot be ended
     /// stays as it is and keeps nothing else from ending.
     async fn expire_market(&self, terms: Terms, now: Timestamp, limit: usize) -> Result<Vec<Due>>;
 
@@ -152,6 +153,9 @@ pub trait MarketStore: Send + Sync {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Offer>>;
+
+    /// What is open of a node's offers of any resource, by resource and place; at most 1,000.
+    async fn offers_of(&self, node: &NodeId) -> Result<Vec<Offer>>;
 
     /// The bids for a resource that match, in the order in which they were placed.
     async fn bids(

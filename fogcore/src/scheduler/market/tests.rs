@@ -140,7 +140,9 @@ fn bid_id(name: &str) -> BidId {
 fn fills(trades: &[Trade]) -> Vec<(&str, u64, u128)> {
     let fill = |t: &'_ Trade| (t.node.as_str().to_owned(), t.amount, t.price.base_units());
     let all: Vec<_> = trades.iter().map(fill).collect();
-    all.into_iter().map(|(n, a, p)| (["a", "b", "c"].into_iter().find(|x| *x == n).unwrap(), a, p)).collect()
+    all.into_iter()
+        .map(|(n, a, p)| (["a", "b", "c"].into_iter().find(|x| *x == n).unwrap(), a, p))
+        .collect()
 }
 
 #[test]

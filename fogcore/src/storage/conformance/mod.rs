@@ -23,6 +23,8 @@ pub mod books;
 pub mod crowd;
 pub mod hostile;
 pub mod ledger;
+pub mod market;
+pub mod market_stream;
 pub mod money;
 pub mod nodes;
 pub mod queue;
@@ -84,6 +86,15 @@ macro_rules! conformance_suite {
                 a_task_is_not_handed_out_after_its_deadline
                 large_tasks_do_not_block_a_slot_for_small_ones
                 a_price_beyond_all_amounts_is_explained payloads_go_with_their_tasks,
+            market: a_bid_takes_only_what_it_needs_and_its_money_is_held
+                an_offer_goes_to_those_who_wait a_spot_price_follows_demand_and_supply
+                an_offer_and_a_bid_sent_twice_are_placed_once a_trade_is_settled_once
+                a_voided_trade_gives_everything_back everything_on_the_market_ends_in_time
+                what_was_called_off_is_not_hired of_very_many_only_the_best_are_looked_at
+                who_cannot_pay_hires_nothing
+                the_market_is_listed_in_pages_and_filtered
+                a_crowd_of_bids_gets_no_more_than_there_is,
+            market_stream: the_market_agrees_with_its_rules,
             random: a_random_history_loses_nothing,
             stream: batches_agree_with_the_book,
         }

@@ -2,6 +2,7 @@
 
 mod index;
 mod journal;
+mod market;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

@@ -166,6 +166,7 @@ impl Transactor {
         if let Some(now) = now {
             loaded.save_book(connection, chain).await?;
             loaded.save_tasks(connection, now).await?;
+            loaded.save_market(connection).await?;
         }
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();
         if !leases.is_empty() {

@@ -1,7 +1,7 @@
 //! Loads into a [`WorkingSet`] what requests touch, and locks it until the transaction ends.
 //!
 //! Nothing stays loaded: other processes change the same rows. Locks are taken in one order
-//! everywhere (nodes, tasks, accounts, and each of them by id), so that no two groups wait for each
+//! everywhere (nodes, tasks, lanes of the market, accounts, and each of them by id), so that no two groups wait for each
 //! other. Transfers need no locks: who changes one holds both its accounts.
 
 use std::collections::{BTreeSet, HashMap};
@@ -41,6 +41,7 @@ impl Loaded {
                 wanted.money(id, &task.spec);
             }
         }
+        self.load_market(connection, &mut wanted).await?;
         let transfers: Vec<_> = wanted.transfers.iter().map(|id| id.uuid()).collect();
         let accounts: Vec<_> = wanted.accounts.iter().map(AccountId::as_str).collect();
         self.accounts(connection, &accounts, &transfers).await?;

@@ -7,8 +7,8 @@
 //!
 //! # Several replicas
 //! Any number of processes may share a database. Nothing is remembered between transactions: each
-//! locks the rows that it decides on, in one order everywhere (nodes, tasks, accounts, and within
-//! them by id), so that nobody waits in a circle; work that another process is just giving away is
+//! locks the rows that it decides on, in one order everywhere (nodes, tasks, lanes of the market, accounts,
+//! and within them by id), so that nobody waits in a circle; work that another process is just giving away is
 //! passed over. Two processes that add the same id at the same time collide on its unique index,
 //! and the second one looks again. Each store has a chain of the ledger's proof to itself, so
 //! replicas never queue behind one lock; numbers of chains are used again, held by an advisory lock
@@ -47,6 +47,7 @@ mod group;
 mod journal;
 mod ledger;
 mod loaded;
+mod market;
 mod nodes;
 mod readers;
 mod request;

@@ -168,6 +168,7 @@ impl Transactor {
                 }
             }
             loaded.save(connection, now).await?;
+            loaded.save_market(connection).await?;
             loaded.known.list(connection, self.unlisted).await?;
         }
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();

@@ -53,6 +53,7 @@ impl Loaded {
                 wanted.money(id, &task.spec);
             }
         }
+        self.load_market(connection, &mut wanted).await?;
         let book = &mut self.set.book;
         self.kept += self.known.load_transfers(connection, book, &mut wanted).await?;
         self.kept += self.known.load_accounts(connection, book, wanted.accounts).await?;

@@ -23,6 +23,7 @@ mod group;
 mod ledger;
 mod lists;
 mod loaded;
+mod market;
 mod nodes;
 mod request;
 mod rows;
