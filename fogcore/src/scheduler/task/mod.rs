@@ -1,0 +1,199 @@
+//! A task: what is asked, how far it is, and which changes its state allows.
+
+mod backoff;
+mod spec;
+mod state;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    backoff::Backoff,
+    spec::{Budget, MAX_BYTES, TaskSpec},
+    state::TaskState,
+};
+use super::{SchedulerError, Usage};
+use crate::amount::Amount;
+use crate::error::Result;
+use crate::id::{NodeId, TaskId};
+use crate::time::Timestamp;
+
+/// What is not set is not written: it saves half of a task's bytes, and a field that a later version
+/// adds leaves fingerprints and classes of old submissions as they were.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A node's claim on a task, for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds it.
+    pub node: NodeId,
+    /// The fencing token: grows with every lease of the task, and only the latest one counts.
+    pub fence: u64,
+    /// Since when.
+    pub granted_at: Timestamp,
+    /// Until when, unless it is renewed.
+    pub expires_at: Timestamp,
+}
+
+/// How far a node says it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The share done.
+    pub done: f64,
+    /// What it is at, up to 256 characters.
+    pub note: String,
+}
+
+impl Progress {
+    /// A report; the share is clamped to 0–1 and the note cut to 256 characters.
+    #[must_use]
+    pub fn new(done: f64, note: &str) -> Self {
+        let done = if done.is_nan() { 0.0 } else { done.clamp(0.0, 1.0) };
+        Self { done, note: note.chars().take(256).collect() }
+    }
+}
+
+/// A task as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// What was asked.
+    pub spec: Arc<TaskSpec>,
+    /// The digest of what was asked, payload included; base64 in JSON.
+    #[serde(with = "base64_digest")]
+    pub fingerprint: [u8; 32],
+    /// When.
+    pub submitted_at: Timestamp,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// While it is queued: when it may be leased.
+    pub ready_at: Timestamp,
+    /// Attempts begun, without those that were given back.
+    pub attempts: u32,
+    /// The latest fencing token; 0 before the first lease.
+    pub fence: u64,
+    /// While it is leased: by whom, until when.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lease: Option<Lease>,
+    /// What its node told last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub progress: Option<Progress>,
+    /// Why the latest attempt, or the task, ended without success.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failure: Option<String>,
+    /// The node that did it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub done_by: Option<NodeId>,
+    /// What the work took, when it is done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub usage: Option<Usage>,
+    /// What its node's owner was paid.
+    pub paid: Amount,
+    /// When its state became final.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ended_at: Option<Timestamp>,
+}
+
+mod base64_digest {
+    use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::scheduler) fn serialize<S: Serializer>(
+        digest: &[u8; 32],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD_NO_PAD.encode(digest))
+    }
+
+    pub(in crate::scheduler) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<[u8; 32], D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(from)?;
+        let bytes = STANDARD_NO_PAD.decode(text.as_bytes()).map_err(D::Error::custom)?;
+        bytes.try_into().map_err(|_| D::Error::custom("a digest has 32 bytes"))
+    }
+}
+
+impl Task {
+    /// A task that was just submitted and waits.
+    #[must_use]
+    pub fn new(id: TaskId, spec: Arc<TaskSpec>, fingerprint: [u8; 32], now: Timestamp) -> Self {
+        Self {
+            id,
+            spec,
+            fingerprint,
+            submitted_at: now,
+            state: TaskState::Queued,
+            ready_at: now,
+            attempts: 0,
+            fence: 0,
+            lease: None,
+            progress: None,
+            failure: None,
+            done_by: None,
+            usage: None,
+            paid: Amount::ZERO,
+            ended_at: None,
+        }
+    }
+
+    /// Hands the task to `node` until `expires_at`.
+    ///
+    /// # Errors
+    /// Conflict unless it is queued.
+    pub(in crate::scheduler) fn grant(
+        &mut self,
+        node: &NodeId,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<()> {
+        if self.state != TaskState::Queued {
+            return Err(SchedulerError::WrongState { task: self.id, state: self.state }.into());
+        }
+        self.state = TaskState::Leased;
+        self.attempts += 1;
+        self.fence += 1;
+        self.progress = None;
+        self.lease =
+            Some(Lease { node: node.clone(), fence: self.fence, granted_at: now, expires_at });
+        Ok(())
+    }
+
+    /// The lease, if `claim` is the one that counts.
+    ///
+    /// # Errors
+    /// Conflict for any other holder or fencing token, or if nobody holds the task.
+    pub(in crate::scheduler) fn held_by(&mut self, claim: &super::Claim) -> Result<&mut Lease> {
+        let (task, state) = (self.id, self.state);
+        match &mut self.lease {
+            Some(lease) if lease.fence == claim.fence && lease.node == claim.node => Ok(lease),
+            _ => Err(SchedulerError::StaleLease { task, fence: claim.fence, state }.into()),
+        }
+    }
+
+    /// Takes the lease away and ends the task.
+    pub(in crate::scheduler) fn end(
+        &mut self,
+        state: TaskState,
+        failure: Option<String>,
+        now: Timestamp,
+    ) {
+        debug_assert!(state.is_final());
+        self.state = state;
+        self.lease = None;
+        self.ended_at = Some(now);
+        self.failure = failure;
+    }
+
+    /// Takes the lease away and puts the task back in the queue.
+    pub(in crate::scheduler) fn requeue(&mut self, ready_at: Timestamp) {
+        self.state = TaskState::Queued;
+        self.lease = None;
+        self.progress = None;
+        self.ready_at = ready_at;
+    }
+}

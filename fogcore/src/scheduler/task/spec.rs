@@ -1,0 +1,172 @@
+//! What is asked: a task's terms, and the limits that they keep.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Backoff, is_default};
+use crate::amount::Amount;
+use crate::error::{Error, Result};
+use crate::id::{AccountId, IdempotencyKey, TaskKind};
+use crate::scheduler::{Requirements, SchedulerError};
+use crate::time::Timestamp;
+
+/// The largest payload and the largest result, in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// Who pays for a task, and how much at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// The account that pays.
+    pub payer: AccountId,
+    /// The most that it pays, above zero; reserved while the task is open.
+    pub limit: Amount,
+}
+
+/// What is asked, apart from the payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// What it is about; a node must serve this kind.
+    pub kind: TaskKind,
+    /// What the node must have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub requirements: Requirements,
+    /// Higher goes first; among equals, the one that was submitted first. Default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i16,
+    /// When it must have been handed to a node, or it fails.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deadline: Option<Timestamp>,
+    /// Who pays, and how much at most; without one, nobody is paid.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub budget: Option<Budget>,
+    /// The client's name for this submission, unique per payer: again with the same content it
+    /// gives the same task, with another content it is a conflict.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// How many attempts it gets, 1–1,000. Default 3.
+    #[serde(default = "default_max_attempts")]
+    pub max_attempts: u32,
+    /// How long it waits between attempts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backoff: Backoff,
+}
+
+const fn default_max_attempts() -> u32 {
+    3
+}
+
+impl TaskSpec {
+    /// A task of this kind that needs nothing special and pays nothing.
+    #[must_use]
+    pub fn new(kind: TaskKind) -> Self {
+        Self {
+            kind,
+            requirements: Requirements::default(),
+            priority: 0,
+            deadline: None,
+            budget: None,
+            idempotency_key: None,
+            max_attempts: default_max_attempts(),
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// The same task, paid by `payer` with at most `limit`.
+    #[must_use]
+    pub fn paid_by(self, payer: AccountId, limit: Amount) -> Self {
+        Self { budget: Some(Budget { payer, limit }), ..self }
+    }
+
+    /// The same task under the client's own name for it.
+    #[must_use]
+    pub fn named(self, key: IdempotencyKey) -> Self {
+        Self { idempotency_key: Some(key), ..self }
+    }
+
+    /// The account that pays, if one does.
+    #[must_use]
+    pub fn payer(&self) -> Option<&AccountId> {
+        self.budget.as_ref().map(|budget| &budget.payer)
+    }
+
+    /// Checks every limit that the types do not hold already, the payload's length included.
+    ///
+    /// # Errors
+    /// InvalidInput with the field's name.
+    pub fn check(&self, payload: &[u8]) -> Result<()> {
+        if payload.len() > MAX_BYTES {
+            let found = payload.len();
+            return Err(SchedulerError::TooLarge { field: "payload", found }.into());
+        }
+        if !(1..=1_000).contains(&self.max_attempts) {
+            return Err(Error::invalid("max_attempts", "must be between 1 and 1000"));
+        }
+        if self.payer().is_some_and(AccountId::is_reserved) {
+            return Err(Error::invalid("budget", "accounts named fog: are the fog's own"));
+        }
+        if self.budget.as_ref().is_some_and(|budget| budget.limit.is_zero()) {
+            return Err(Error::invalid("budget", "must be more than zero, or left out"));
+        }
+        self.backoff.check()?;
+        self.requirements.check()
+    }
+
+    /// The digest of the whole submission: two with one idempotency key must agree in it.
+    ///
+    /// # Errors
+    /// Internal if the spec cannot be written as JSON.
+    pub fn fingerprint(&self, payload: &[u8]) -> Result<[u8; 32]> {
+        let json =
+            serde_json::to_vec(self).map_err(|e| Error::new(crate::ErrorKind::Internal, e))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(json.len() as u64).to_le_bytes()).update(&json).update(payload);
+        Ok(hasher.finalize().into())
+    }
+
+    /// A number that tasks share which any node either could all run or none: kind and
+    /// requirements decide (Borg's equivalence classes, Verma et al., EuroSys 2015, §3.4). A
+    /// queue that is ordered by class first can skip all tasks of a class at once.
+    ///
+    /// # Errors
+    /// Internal if the requirements cannot be written as JSON.
+    pub fn class(&self) -> Result<i64> {
+        let json = serde_json::to_vec(&(&self.kind, &self.requirements))
+            .map_err(|e| Error::new(crate::ErrorKind::Internal, e))?;
+        let mut bytes = [0; 8];
+        blake3::Hasher::new().update(&json).finalize_xof().fill(&mut bytes);
+        Ok(i64::from_le_bytes(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> TaskSpec {
+        TaskSpec::new("add".parse().unwrap())
+    }
+
+    #[test]
+    fn every_limit_names_its_field() {
+        let big = vec![0; MAX_BYTES + 1];
+        assert_eq!(spec().check(&big).unwrap_err().field(), Some("payload"));
+        let free = spec().paid_by("alice".parse().unwrap(), Amount::ZERO);
+        assert_eq!(free.check(b"").unwrap_err().field(), Some("budget"));
+        let never = TaskSpec { max_attempts: 0, ..spec() };
+        assert_eq!(never.check(b"").unwrap_err().field(), Some("max_attempts"));
+        let nan = Backoff { jitter: f64::NAN, ..Backoff::default() };
+        let nan = TaskSpec { backoff: nan, ..spec() };
+        assert_eq!(nan.check(b"").unwrap_err().field(), Some("backoff.jitter"));
+    }
+
+    #[test]
+    fn kind_and_requirements_make_the_class_and_everything_makes_the_fingerprint() {
+        let urgent = TaskSpec { priority: 9, ..spec() };
+        assert_eq!(spec().class().unwrap(), urgent.class().unwrap());
+        let fingerprint = spec().fingerprint(b"x").unwrap();
+        assert_ne!(fingerprint, urgent.fingerprint(b"x").unwrap());
+        assert_ne!(fingerprint, spec().fingerprint(b"y").unwrap());
+        let mut large = spec();
+        large.requirements.memory_mib = 1;
+        assert_ne!(spec().class().unwrap(), large.class().unwrap());
+    }
+}
