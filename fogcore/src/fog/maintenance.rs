@@ -43,7 +43,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Ends leases, deadlines and holds that ran out, and lets retries go.
+    /// Ends leases, deadlines and holds that ran out, lets retries go, and removes what was kept
+    /// for long enough.
     pub(super) async fn maintain(&self) -> Result<()> {
         let now = self.clock.now();
         while self.stores.tasks.promote(now, STEP).await? > 0 {
@@ -56,6 +57,7 @@ impl Shared {
                 break;
             }
         }
+        while self.stores.tasks.purge(now, STEP).await? == STEP {}
         loop {
             let freed = self.stores.ledger.expire_holds(now, STEP).await?;
             for posted in &freed {

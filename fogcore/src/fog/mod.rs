@@ -51,7 +51,7 @@ mod tasks;
 mod trouble;
 mod worker;
 
-use std::{sync::Arc, sync::Mutex, time::Duration};
+use std::{sync::Arc, sync::Mutex};
 
 use rand::rngs::StdRng;
 use tokio::sync::Notify;
@@ -64,6 +64,7 @@ use self::failing::Failing;
 pub use self::health::HttpProbe;
 use self::health::Monitors;
 use self::maintenance::LivenessWatch;
+use self::nodes::KnownNodes;
 use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
@@ -77,7 +78,7 @@ use crate::error::Result;
 use crate::event::{EventBus, Subscription};
 use crate::failover::HealthProbe;
 use crate::id::IdSource;
-use crate::registry::{Node, NodeRecord};
+use crate::registry::Node;
 use crate::storage::Stores;
 use crate::time::Clock;
 
@@ -103,7 +104,7 @@ pub(crate) struct Shared {
     stopping: CancellationToken,
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,
-    rivals: Mutex<Option<(Duration, Arc<Vec<NodeRecord>>)>>,
+    rivals: Mutex<Option<KnownNodes>>,
     followers: Followers,
     monitors: Monitors,
     failing: Failing,

@@ -12,6 +12,7 @@ use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::ledger::Account;
 use crate::registry::{Beat, Heartbeat, Node, NodeFilter, NodeRecord};
+use crate::scheduler::queue::{Demand, FairShares};
 
 impl Fog {
     /// Adds a node, or updates it; opens its owner's account if need be.
@@ -77,6 +78,15 @@ impl Fog {
     }
 }
 
+/// The registry as it was a moment ago.
+#[derive(Clone, Debug)]
+pub(super) struct KnownNodes {
+    at: Duration,
+    nodes: Arc<Vec<NodeRecord>>,
+    /// All that they have.
+    capacity: Demand,
+}
+
 impl Shared {
     /// Some other nodes that might serve what this one serves.
     pub(super) async fn draw_rivals(&self, asker: &Node) -> Result<Vec<NodeRecord>> {
@@ -102,17 +112,27 @@ impl Shared {
         // Half a second, so that who has just registered elsewhere is soon weighed, too.
         let fresh = (self.config.heartbeat_every / 2).min(Duration::from_millis(500));
         let cached = self.rivals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, nodes)) = cached
-            && now.saturating_sub(at) < fresh
+        if let Some(known) = cached
+            && now.saturating_sub(known.at) < fresh
         {
-            return Ok(nodes);
+            return Ok(known.nodes);
         }
         let limit = crate::registry::MAX_PAGE;
         let nodes = self.stores.nodes.nodes(&NodeFilter::default(), None, limit).await?;
         let nodes = Arc::new(nodes);
+        let all = nodes.iter().map(|record| Demand::of_node(&record.node));
+        let capacity = all.fold(Demand::default(), Demand::plus);
         let mut cache = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
-        *cache = Some((now, nodes.clone()));
+        *cache = Some(KnownNodes { at: now, nodes: nodes.clone(), capacity });
         Ok(nodes)
+    }
+
+    /// What the payers' shares are measured by, as of the latest look at the registry.
+    pub(super) fn shares(&self) -> FairShares {
+        let weights = self.config.fair_weights.clone();
+        let known = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let capacity = known.as_ref().map(|known| known.capacity).unwrap_or_default();
+        FairShares { capacity, weights }
     }
 
     fn forget_rivals(&self) {

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Notice};
 use crate::id::{NodeId, TaskId};
 use crate::scheduler::{
-    Assignment, Candidate, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal,
-    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
+    Assignment, Candidate, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, News,
+    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
 };
 
 impl Fog {
@@ -30,7 +30,8 @@ impl Fog {
     ///
     /// # Errors
     /// The outer error is the store's. The inner ones: InvalidInput with the field's name,
-    /// Exhausted if the payer cannot cover the budget, Conflict for a key with another content.
+    /// Exhausted if the payer cannot cover the budget or has too many open tasks
+    /// ([`FogConfig::queue`](super::FogConfig::queue)), Conflict for a key with another content.
     pub async fn submit_all(
         &self,
         submissions: Vec<(TaskSpec, Bytes)>,
@@ -41,7 +42,7 @@ impl Fog {
             .into_iter()
             .map(|(spec, payload)| NewTask { id: shared.ids.task(now), spec: spec.into(), payload })
             .collect();
-        let answers = shared.stores.tasks.submit(new, now).await?;
+        let answers = shared.stores.tasks.submit(new, shared.config.queue, now).await?;
         let mut any = false;
         for submitted in answers.iter().flatten().filter(|submitted| submitted.new) {
             any = true;
@@ -76,7 +77,8 @@ impl Fog {
         self.shared.stores.tasks.tasks(filter, after, limit).await
     }
 
-    /// What a task gave, if it succeeded.
+    /// What a task gave, if it succeeded and that is still kept; see
+    /// [`QueuePolicy::retain_for`](crate::scheduler::QueuePolicy::retain_for).
     ///
     /// # Errors
     /// What the store says.
@@ -90,6 +92,16 @@ impl Fog {
     /// What the store says.
     pub async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
         self.shared.stores.tasks.explanation(task).await
+    }
+
+    /// The lines of a task's log that are kept, behind the one with the number `after` (0 for all),
+    /// at most `limit` (1–1,000).
+    ///
+    /// # Errors
+    /// NotFound; InvalidInput for a `limit` out of range.
+    pub async fn log(&self, task: TaskId, after: u64, limit: usize) -> Result<Vec<LogLine>> {
+        self.task(task).await?;
+        self.shared.stores.tasks.log(task, after, limit).await
     }
 
     /// Calls a task off: its hold is freed, and whoever is at it is told with its next renewal.
@@ -164,8 +176,8 @@ impl Fog {
         let judge = |record| Candidate::judge(record, now, config.liveness, &config.power);
         let asker = judge(&record);
         let rivals = shared.draw_rivals(&record.node).await?.iter().map(judge).collect();
-        let (policy, duration) = (config.placement, config.lease);
-        let request = LeaseRequest { asker, rivals, policy, limit, duration };
+        let (policy, duration, shares) = (config.placement, config.lease, shared.shares());
+        let request = LeaseRequest { asker, rivals, policy, shares, limit, duration };
         let assignments = shared.stores.tasks.lease(request, now).await?;
         for Assignment { task, .. } in &assignments {
             let (id, node, attempt) = (task.id, node.clone(), task.attempts);
@@ -175,24 +187,19 @@ impl Fog {
     }
 
     /// Extends leases by [`FogConfig::lease`](super::FogConfig::lease) from now, and keeps their
-    /// holders' progress.
+    /// holders' progress, log and checkpoint.
     ///
     /// # Errors
     /// Inner: Conflict for a lease that is not the current one – the work is in vain.
-    pub async fn renew(
-        &self,
-        claims: Vec<(Claim, Option<crate::scheduler::Progress>)>,
-    ) -> Result<Vec<Result<Task>>> {
+    pub async fn renew(&self, claims: Vec<(Claim, News)>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
         let now = shared.clock.now();
         let expires_at = now.saturating_add(shared.config.lease);
-        let renewals: Vec<_> = claims
-            .into_iter()
-            .map(|(claim, progress)| Renewal { claim, expires_at, progress })
-            .collect();
-        let news: Vec<_> = renewals.iter().map(|renewal| renewal.progress.is_some()).collect();
+        let renewals: Vec<_> =
+            claims.into_iter().map(|(claim, news)| Renewal { claim, expires_at, news }).collect();
+        let moved: Vec<_> = renewals.iter().map(|one| one.news.progress.is_some()).collect();
         let answers = shared.stores.tasks.renew(renewals, now).await?;
-        for task in answers.iter().zip(news).filter(|(_, news)| *news).flat_map(|(a, _)| a) {
+        for task in answers.iter().zip(moved).filter(|(_, moved)| *moved).flat_map(|(a, _)| a) {
             let done = task.progress.as_ref().map_or(0.0, |progress| progress.done);
             shared.events.publish(Event::TaskProgressed { task: task.id, done });
         }

@@ -13,12 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::job::{Ended, execute};
+use self::job::{Ended, Told, execute};
 use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
 use crate::registry::{Heartbeat, Node};
-use crate::scheduler::{Assignment, Claim, Completion, Executor, Progress};
+use crate::scheduler::{Assignment, Claim, Completion, Executor, News, Notes, Outcome, Progress};
 
 /// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
 /// are filled in.
@@ -139,6 +139,7 @@ struct Core {
 struct Held {
     renewed: std::time::Duration,
     progress: watch::Receiver<Option<Progress>>,
+    notes: Arc<Notes>,
     cancelled: CancellationToken,
 }
 
@@ -146,6 +147,10 @@ struct Held {
 struct Report {
     ended: Ended,
     _slot: OwnedSemaphorePermit,
+}
+
+fn is_failure(completion: &Completion) -> bool {
+    matches!(completion.outcome, Outcome::Failed { .. })
 }
 
 impl Core {
@@ -217,12 +222,14 @@ impl Core {
         let (sender, progress) = watch::channel(None);
         let cancelled = CancellationToken::new();
         let clock = self.fog.shared.clock.clone();
-        let held = Held { renewed: clock.elapsed(), progress, cancelled: cancelled.clone() };
+        let notes = Arc::new(Notes::default());
+        let told = Told { progress: sender, notes: notes.clone() };
+        let held = Held { renewed: clock.elapsed(), progress, notes, cancelled: cancelled.clone() };
         self.lock().insert((assignment.task.id, assignment.task.fence), held);
         let executor = self.executors.get(&assignment.task.spec.kind).cloned();
         let node = self.node.clone();
         self.jobs.spawn(async move {
-            let ended_job = execute(executor, assignment, &node, sender, cancelled, &*clock).await;
+            let ended_job = execute(executor, assignment, &node, told, cancelled, &*clock).await;
             // The receiver outlives every job; without it there is nobody to tell.
             let _ = ended.send(Report { ended: ended_job, _slot: slot }).await;
         });
@@ -253,6 +260,8 @@ impl Core {
                     Ended::Dropped(claim) => claims.push(claim.clone()),
                 }
             }
+            let failed = completions.iter().filter(|one| is_failure(one)).map(|one| &one.claim);
+            self.save(failed.chain(&claims)).await;
             self.complete(completions).await;
             if !claims.is_empty()
                 && let Err(error) = self.fog.release(claims).await
@@ -264,6 +273,23 @@ impl Core {
                 let claim = report.ended.claim();
                 held.remove(&(claim.task, claim.fence));
             }
+        }
+    }
+
+    /// Hands in what attempts that were dropped still have to say: what they saved is for others.
+    async fn save(&self, claims: impl Iterator<Item = &Claim>) {
+        let last: Vec<(Claim, News)> = {
+            let held = self.lock();
+            let notes = |claim: &Claim| {
+                let held = held.get(&(claim.task, claim.fence)).filter(|held| held.notes.any())?;
+                Some((claim.clone(), held.notes.take()))
+            };
+            claims.filter_map(notes).collect()
+        };
+        if !last.is_empty()
+            && let Err(error) = self.fog.renew(last).await
+        {
+            tracing::warn!(%error, "what dropped attempts saved is lost");
         }
     }
 
@@ -304,11 +330,13 @@ impl Core {
             let now = clock.elapsed();
             let mut due = Vec::new();
             for ((task, fence), held) in self.lock().iter_mut() {
-                let news = held.progress.has_changed().unwrap_or(false);
-                let progress = if news { held.progress.borrow_and_update().clone() } else { None };
-                if news || now.saturating_sub(held.renewed) >= third {
+                let moved = held.progress.has_changed().unwrap_or(false);
+                if moved || held.notes.any() || now.saturating_sub(held.renewed) >= third {
+                    let mut news = held.notes.take();
+                    news.progress =
+                        if moved { held.progress.borrow_and_update().clone() } else { None };
                     let (task, fence, node) = (*task, *fence, self.node.id.clone());
-                    due.push((Claim { task, node, fence }, progress));
+                    due.push((Claim { task, node, fence }, news));
                 }
             }
             for some in due.chunks(crate::scheduler::MAX_BATCH) {
@@ -320,13 +348,20 @@ impl Core {
         }
     }
 
-    async fn renew_some(
-        &self,
-        due: Vec<(Claim, Option<Progress>)>,
-        now: std::time::Duration,
-    ) -> Result<()> {
+    async fn renew_some(&self, due: Vec<(Claim, News)>, now: std::time::Duration) -> Result<()> {
         let leases: Vec<_> = due.iter().map(|(claim, _)| (claim.task, claim.fence)).collect();
-        let answers = self.fog.renew(due).await?;
+        let answers = match self.fog.renew(due.clone()).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let held = self.lock();
+                for (claim, news) in due {
+                    if let Some(held) = held.get(&(claim.task, claim.fence)) {
+                        held.notes.put_back(news);
+                    }
+                }
+                return Err(error);
+            }
+        };
         let mut held = self.lock();
         for (lease, answer) in leases.into_iter().zip(answers) {
             let Some(held) = held.get_mut(&lease) else {

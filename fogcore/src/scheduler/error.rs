@@ -2,7 +2,7 @@
 
 use super::{MAX_BYTES, TaskState};
 use crate::error::{Error, ErrorKind};
-use crate::id::{IdempotencyKey, TaskId};
+use crate::id::{AccountId, IdempotencyKey, TaskId};
 
 /// Why a call about a task was refused. Nothing changed, and nothing was paid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,10 +40,10 @@ pub enum SchedulerError {
         /// Its state.
         state: TaskState,
     },
-    /// A payload or result beyond [`MAX_BYTES`].
+    /// A payload, result or checkpoint beyond [`MAX_BYTES`].
     #[error("{found} bytes, at most {MAX_BYTES} are allowed")]
     TooLarge {
-        /// Which of the two.
+        /// Which of them.
         field: &'static str,
         /// Bytes found.
         found: usize,
@@ -55,6 +55,19 @@ pub enum SchedulerError {
         found: usize,
         /// Entries allowed.
         max: usize,
+    },
+    /// A payer has as many open tasks as one may have.
+    #[error(
+        "{} has {most} open tasks, which is the most allowed ({limit}): wait until some end",
+        payer.as_ref().map_or("who pays nothing", AccountId::as_str)
+    )]
+    QueueFull {
+        /// The limit's name in the [`QueuePolicy`](super::QueuePolicy).
+        limit: &'static str,
+        /// Tasks allowed.
+        most: u64,
+        /// The payer.
+        payer: Option<AccountId>,
     },
     /// A price that the budget does not cover.
     #[error("the price exceeds the budget of task {0}")]
@@ -71,6 +84,7 @@ impl From<SchedulerError> for Error {
             }
             E::TooLarge { field, .. } => return Self::invalid(field, error),
             E::BatchTooLong { .. } => return Self::invalid("batch", error),
+            E::QueueFull { .. } => ErrorKind::Exhausted,
             E::OverBudget(_) => return Self::invalid("price", error),
         };
         Self::new(kind, error)

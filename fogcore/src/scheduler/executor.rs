@@ -1,13 +1,14 @@
 //! What a node brings along: the code that does the work.
 
-use std::{fmt, sync::Arc};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{collections::VecDeque, fmt};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
+use super::{MAX_BYTES, MAX_LOG_LINES, News, Progress};
 use crate::id::{TaskId, TaskKind};
 
 /// Does the work of one kind of task.
@@ -37,7 +38,10 @@ pub struct Job {
     pub attempt: u32,
     /// Says that nobody wants the answer any more: work that blocks should look at it.
     pub cancelled: CancellationToken,
+    /// What an attempt before this one saved with [`Job::save`]: work that need not be done again.
+    pub checkpoint: Option<Bytes>,
     pub(crate) progress: watch::Sender<Option<Progress>>,
+    pub(crate) notes: Arc<Notes>,
 }
 
 impl Job {
@@ -45,6 +49,79 @@ impl Job {
     /// latest report travels, with the next renewal of the lease.
     pub fn report(&self, done: f64, note: &str) {
         self.progress.send_replace(Some(Progress::new(done, note)));
+    }
+
+    /// Writes a line of up to 1,024 bytes into the task's log, where
+    /// [`Fog::log`](crate::Fog::log) finds it. Cheap: lines travel with the next renewal of the
+    /// lease, the latest 1,000 of them.
+    pub fn log(&self, line: impl Into<String>) {
+        let mut notes = self.notes.lock();
+        if notes.log.len() as u64 >= MAX_LOG_LINES {
+            notes.log.pop_front();
+        }
+        notes.log.push_back(line.into());
+    }
+
+    /// Saves what the next attempt should begin with, should this one not come to its end; at most
+    /// 1 MiB, in place of what was saved before. It travels with the next renewal of the lease.
+    ///
+    /// # Errors
+    /// A permanent failure if it is too large.
+    pub fn save(&self, checkpoint: impl Into<Bytes>) -> Result<(), Failure> {
+        let checkpoint = checkpoint.into();
+        if checkpoint.len() > MAX_BYTES {
+            let found = checkpoint.len();
+            let why = format!("a checkpoint of {found} bytes, {MAX_BYTES} are allowed");
+            return Err(Failure::permanent(why));
+        }
+        self.notes.lock().checkpoint = Some(checkpoint);
+        Ok(())
+    }
+}
+
+/// What a job says and saves, until it travels.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<Pending>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    log: VecDeque<String>,
+    checkpoint: Option<Bytes>,
+}
+
+impl Notes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what there is.
+    pub(crate) fn take(&self) -> News {
+        let Pending { log, checkpoint } = std::mem::take(&mut *self.lock());
+        News { progress: None, log: log.into(), checkpoint }
+    }
+
+    /// Takes the lines alone.
+    pub(crate) fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().log).into()
+    }
+
+    /// Gives back what did not arrive, for the next time.
+    pub(crate) fn put_back(&self, news: News) {
+        let mut notes = self.lock();
+        let newer = std::mem::take(&mut notes.log);
+        notes.log = news.log.into();
+        notes.log.extend(newer);
+        // What was saved meanwhile is newer.
+        notes.checkpoint = notes.checkpoint.take().or(news.checkpoint);
+        let most = usize::try_from(MAX_LOG_LINES).unwrap_or(usize::MAX);
+        let old = notes.log.len().saturating_sub(most);
+        notes.log.drain(..old);
+    }
+
+    /// Whether there is something to take.
+    pub(crate) fn any(&self) -> bool {
+        let notes = self.lock();
+        !notes.log.is_empty() || notes.checkpoint.is_some()
     }
 }
 

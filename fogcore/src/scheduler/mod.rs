@@ -13,13 +13,14 @@
 //! ```
 //! use std::sync::Arc;
 //! use fogcore::id::TaskId;
-//! use fogcore::scheduler::{NewTask, TaskSpec, TaskState, WorkingSet};
+//! use fogcore::scheduler::{NewTask, QueuePolicy, TaskSpec, TaskState, WorkingSet};
 //! use fogcore::time::Timestamp;
 //!
 //! let mut tasks = WorkingSet::default();
 //! let (id, now) = (TaskId::derive(b"example", "task"), Timestamp::UNIX_EPOCH);
 //! let spec = Arc::new(TaskSpec::new("digest".parse()?));
-//! let submitted = tasks.submit(NewTask { id, spec, payload: "file.txt".into() }, now)?;
+//! let new = NewTask { id, spec, payload: "file.txt".into() };
+//! let submitted = tasks.submit(new, &QueuePolicy::default(), now)?;
 //! assert_eq!(submitted.task.state, TaskState::Queued);
 //! # Ok::<(), fogcore::Error>(())
 //! ```
@@ -28,22 +29,28 @@ mod error;
 mod executor;
 mod explanation;
 mod placement;
+pub mod queue;
 mod requirements;
 pub mod settlement;
 mod store;
 mod task;
 mod working_set;
 
+pub(crate) use self::executor::Notes;
 pub use self::{
     error::SchedulerError,
     executor::{Executor, Failure, Job, Output, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Term},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
+    queue::QueuePolicy,
     requirements::{GpuRequirement, Load, Requirements},
     store::{
-        Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
+        Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,
         Submitted, Tally, TaskCounts, TaskFilter, TaskStore, Usage,
     },
-    task::{Backoff, Budget, Lease, MAX_BYTES, Progress, Task, TaskSpec, TaskState},
+    task::{
+        Backoff, Budget, Checkpoint, Lease, LogLine, MAX_BYTES, MAX_LOG_LINE, MAX_LOG_LINES,
+        Progress, Task, TaskSpec, TaskState,
+    },
     working_set::{Changes, Named, WorkingSet, money_of, name_of},
 };

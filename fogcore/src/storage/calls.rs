@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::{self, Account, Applied, HoldState, LedgerError, Posted, Transfer};
 use crate::scheduler::{
-    self, Claim, Completion, NewTask, Outcome, Renewal, SchedulerError, Submitted, Task, WorkingSet,
+    self, Claim, Completion, NewTask, Outcome, QueuePolicy, Renewal, SchedulerError, Submitted,
+    Task, WorkingSet,
 };
 use crate::time::Timestamp;
 
@@ -43,12 +44,13 @@ impl<R: Request + From<Change>> Writer<R> {
     pub(super) async fn submit(
         &self,
         tasks: Vec<NewTask>,
+        policy: QueuePolicy,
         now: Timestamp,
     ) -> Result<Vec<Result<Submitted>>> {
         check_batch(tasks.len(), scheduler::MAX_BATCH)?;
         let wanted = Wanted::submissions(&tasks, now);
         let submit = move |set: &mut WorkingSet| {
-            tasks.iter().map(|task| set.submit(task.clone(), now)).collect()
+            tasks.iter().map(|task| set.submit(task.clone(), &policy, now)).collect()
         };
         self.decide(wanted, submit).await
     }
@@ -59,7 +61,7 @@ impl<R: Request + From<Change>> Writer<R> {
         now: Timestamp,
     ) -> Result<Vec<Result<Task>>> {
         let task = |renewal: &Renewal| renewal.claim.task;
-        self.each(renewals, now, task, |_| None, |set, renewal, _| set.renew(renewal)).await
+        self.each(renewals, now, task, |_| None, WorkingSet::renew).await
     }
 
     pub(super) async fn complete(
@@ -95,6 +97,18 @@ impl<R: Request + From<Change>> Writer<R> {
     /// at again, under the lock.
     pub(super) async fn expire_tasks(&self, due: Vec<TaskId>, now: Timestamp) -> Result<Vec<Task>> {
         Ok(ended(self.each(due, now, |task| *task, |_| None, WorkingSet::expire).await?))
+    }
+
+    /// Marks what belongs to these tasks as removed, where it still is to be.
+    pub(super) async fn purge(&self, due: Vec<TaskId>, now: Timestamp) -> Result<usize> {
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let wanted = Wanted::without_money(due.iter().copied(), now);
+        let purge = move |set: &mut WorkingSet| {
+            due.iter().filter(|task| set.purge(**task, now).unwrap_or(false)).count()
+        };
+        self.decide(wanted, purge).await
     }
 
     pub(super) async fn open_accounts(

@@ -61,6 +61,10 @@ pub(super) fn closed() -> Error {
 #[derive(Default)]
 pub(super) struct Wanted {
     pub(super) tasks: Vec<TaskId>,
+    /// Tasks that are looked at without their money.
+    pub(super) bare: Vec<TaskId>,
+    /// Those whose open tasks must be known.
+    pub(super) payers: Vec<Option<AccountId>>,
     pub(super) names: Vec<Named>,
     /// Some more than once.
     pub(super) accounts: Vec<AccountId>,
@@ -85,8 +89,15 @@ impl Wanted {
     pub(super) fn submissions(tasks: &[NewTask], now: Timestamp) -> Self {
         let mut wanted = Self::tasks(tasks.iter().map(|task| task.id), [], now);
         wanted.names.extend(tasks.iter().filter_map(|task| name_of(&task.spec)));
+        wanted.payers.extend(tasks.iter().map(|task| task.spec.payer().cloned()));
+        wanted.payers.dedup();
         tasks.iter().for_each(|task| wanted.money(task.id, &task.spec));
         wanted
+    }
+
+    /// Tasks without their money.
+    pub(super) fn without_money(tasks: impl IntoIterator<Item = TaskId>, now: Timestamp) -> Self {
+        Self { bare: tasks.into_iter().collect(), now: Some(now), ..Self::default() }
     }
 
     pub(super) fn accounts(ids: impl IntoIterator<Item = AccountId>, now: Timestamp) -> Self {
@@ -113,12 +124,17 @@ impl Wanted {
 
     /// About how many rows may change.
     pub(super) fn weight(&self) -> usize {
-        self.tasks.len().max(self.transfers.len()).max(self.accounts.len() / 2).max(1)
+        (self.tasks.len() + self.bare.len())
+            .max(self.transfers.len())
+            .max(self.accounts.len() / 2)
+            .max(1)
     }
 
     /// What `other` wants, too.
     pub(super) fn add(&mut self, other: &Self) {
         self.tasks.extend_from_slice(&other.tasks);
+        self.bare.extend_from_slice(&other.bare);
+        self.payers.extend_from_slice(&other.payers);
         self.names.extend_from_slice(&other.names);
         self.accounts.extend_from_slice(&other.accounts);
         self.transfers.extend_from_slice(&other.transfers);

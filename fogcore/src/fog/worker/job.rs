@@ -8,8 +8,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::registry::Node;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Executor, Failure, Job, MAX_BYTES, Outcome, Output, Progress,
-    Usage, settlement,
+    Assignment, Claim, Completion, Executor, Failure, Job, MAX_BYTES, Notes, Outcome, Output,
+    Progress, Usage, settlement,
 };
 use crate::time::Clock;
 
@@ -30,15 +30,21 @@ impl Ended {
     }
 }
 
+/// The ways on which a job tells what it has to say.
+pub(super) struct Told {
+    pub(super) progress: watch::Sender<Option<Progress>>,
+    pub(super) notes: Arc<Notes>,
+}
+
 pub(super) async fn execute(
     executor: Option<Arc<dyn Executor>>,
     assignment: Assignment,
     node: &Node,
-    progress: watch::Sender<Option<Progress>>,
+    Told { progress, notes }: Told,
     cancelled: CancellationToken,
     clock: &dyn Clock,
 ) -> Ended {
-    let Assignment { task, payload } = assignment;
+    let Assignment { task, payload, checkpoint } = assignment;
     let claim = Claim { task: task.id, node: node.id.clone(), fence: task.fence };
     let Some(executor) = executor else {
         return Ended::Dropped(claim);
@@ -49,7 +55,9 @@ pub(super) async fn execute(
         payload,
         attempt: task.attempts,
         cancelled: cancelled.clone(),
+        checkpoint,
         progress,
+        notes: notes.clone(),
     };
     let begun = clock.elapsed();
     // A task of its own, so that a panic ends there.
@@ -81,7 +89,8 @@ pub(super) async fn execute(
         Err(Failure { reason, permanent }) => (Outcome::Failed { reason, permanent }, 0),
     };
     let usage = Usage { busy, bytes_moved };
-    Ended::Reported(Box::new(Completion { claim, outcome, usage }))
+    let log = notes.take_log();
+    Ended::Reported(Box::new(Completion { claim, outcome, usage, log }))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,17 +1,25 @@
 //! A task: what is asked, how far it is, and which changes its state allows.
 
 mod backoff;
+mod checkpoint;
+mod log;
 mod spec;
 mod state;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     backoff::Backoff,
+    checkpoint::Checkpoint,
+    log::{LogLine, MAX_LOG_LINE, MAX_LOG_LINES},
     spec::{Budget, MAX_BYTES, TaskSpec},
     state::TaskState,
+};
+pub(in crate::scheduler) use self::{
+    log::cut,
+    spec::{DEFAULT_RETENTION, check_retention},
 };
 use super::{SchedulerError, Usage};
 use crate::amount::Amount;
@@ -96,6 +104,26 @@ pub struct Task {
     /// When its state became final.
     #[serde(default, skip_serializing_if = "is_default")]
     pub ended_at: Option<Timestamp>,
+    /// How long result, payload, log and explanation are kept after its end.
+    #[serde(default = "default_retention", skip_serializing_if = "is_default_retention")]
+    pub retain_for: Duration,
+    /// When they were removed, if they were.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub purged_at: Option<Timestamp>,
+    /// How many lines its holders wrote so far; the latest [`MAX_LOG_LINES`] of them are kept.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log_lines: u64,
+    /// What its holders saved for the next attempt, while it is open.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub checkpoint: Option<Checkpoint>,
+}
+
+const fn default_retention() -> Duration {
+    DEFAULT_RETENTION
+}
+
+fn is_default_retention(time: &Duration) -> bool {
+    *time == DEFAULT_RETENTION
 }
 
 mod base64_digest {
@@ -122,13 +150,14 @@ impl Task {
     /// A task that was just submitted and waits.
     #[must_use]
     pub fn new(id: TaskId, spec: Arc<TaskSpec>, fingerprint: [u8; 32], now: Timestamp) -> Self {
+        let ready_at = spec.not_before.map_or(now, |from| from.max(now));
         Self {
             id,
             spec,
             fingerprint,
             submitted_at: now,
             state: TaskState::Queued,
-            ready_at: now,
+            ready_at,
             attempts: 0,
             fence: 0,
             lease: None,
@@ -138,7 +167,18 @@ impl Task {
             usage: None,
             paid: Amount::ZERO,
             ended_at: None,
+            retain_for: DEFAULT_RETENTION,
+            purged_at: None,
+            log_lines: 0,
+            checkpoint: None,
         }
+    }
+
+    /// Until when what belongs to it is kept, if it ended and that is still there.
+    #[must_use]
+    pub fn kept_until(&self) -> Option<Timestamp> {
+        let ended_at = self.ended_at.filter(|_| self.purged_at.is_none())?;
+        Some(ended_at.saturating_add(self.retain_for))
     }
 
     /// Hands the task to `node` until `expires_at`.

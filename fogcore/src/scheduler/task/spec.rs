@@ -1,5 +1,7 @@
 //! What is asked: a task's terms, and the limits that they keep.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Backoff, is_default};
@@ -29,7 +31,8 @@ pub struct TaskSpec {
     /// What the node must have.
     #[serde(default, skip_serializing_if = "is_default")]
     pub requirements: Requirements,
-    /// Higher goes first; among equals, the one that was submitted first. Default 0.
+    /// Higher goes first; among equals whoever pays has a fair share, and of one payer's the
+    /// earliest deadline goes first, then the one that was submitted first. Default 0.
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i16,
     /// When it must have been handed to a node, or it fails.
@@ -48,6 +51,26 @@ pub struct TaskSpec {
     /// How long it waits between attempts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub backoff: Backoff,
+    /// It waits until then; before the deadline, if there is one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub not_before: Option<Timestamp>,
+    /// How long its result, payload, log and explanation are kept after its end, up to 10 years.
+    /// Default: what the fog's [`QueuePolicy`](crate::scheduler::QueuePolicy) says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retain_for: Option<Duration>,
+}
+
+/// What a task gave is kept for a week, unless somebody says otherwise.
+pub(in crate::scheduler) const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// Ten years: longer than any store is kept without a thought, and far from any overflow.
+const MOST_RETENTION: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+pub(in crate::scheduler) fn check_retention(field: &'static str, time: Duration) -> Result<()> {
+    if time > MOST_RETENTION {
+        return Err(Error::invalid(field, "at most 10 years are allowed"));
+    }
+    Ok(())
 }
 
 const fn default_max_attempts() -> u32 {
@@ -67,6 +90,8 @@ impl TaskSpec {
             idempotency_key: None,
             max_attempts: default_max_attempts(),
             backoff: Backoff::default(),
+            not_before: None,
+            retain_for: None,
         }
     }
 
@@ -107,6 +132,12 @@ impl TaskSpec {
             return Err(Error::invalid("budget", "must be more than zero, or left out"));
         }
         self.backoff.check()?;
+        if self.not_before.zip(self.deadline).is_some_and(|(from, until)| from >= until) {
+            return Err(Error::invalid("not_before", "must be before the deadline"));
+        }
+        if let Some(time) = self.retain_for {
+            check_retention("retain_for", time)?;
+        }
         self.requirements.check()
     }
 
@@ -122,14 +153,15 @@ impl TaskSpec {
         Ok(hasher.finalize().into())
     }
 
-    /// A number that tasks share which any node either could all run or none: kind and
-    /// requirements decide (Borg's equivalence classes, Verma et al., EuroSys 2015, §3.4). A
-    /// queue that is ordered by class first can skip all tasks of a class at once.
+    /// A number that tasks of one payer share which any node either could all run or none: kind
+    /// and requirements decide (Borg's equivalence classes, Verma et al., EuroSys 2015, §3.4). A
+    /// queue that is ordered by class first can skip all tasks of a class at once, and finds the
+    /// tasks of each payer however many others wait.
     ///
     /// # Errors
     /// Internal if the requirements cannot be written as JSON.
     pub fn class(&self) -> Result<i64> {
-        let json = serde_json::to_vec(&(&self.kind, &self.requirements))
+        let json = serde_json::to_vec(&(&self.kind, &self.requirements, self.payer()))
             .map_err(|e| Error::new(crate::ErrorKind::Internal, e))?;
         let mut bytes = [0; 8];
         blake3::Hasher::new().update(&json).finalize_xof().fill(&mut bytes);
@@ -159,7 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn kind_and_requirements_make_the_class_and_everything_makes_the_fingerprint() {
+    fn times_that_contradict_each_other_are_refused() {
+        let at = |seconds| Timestamp::from_micros(seconds * 1_000_000).ok();
+        let late = TaskSpec { not_before: at(5), deadline: at(5), ..spec() };
+        assert_eq!(late.check(b"").unwrap_err().field(), Some("not_before"));
+        TaskSpec { not_before: at(4), deadline: at(5), ..spec() }.check(b"").unwrap();
+        let long = TaskSpec { retain_for: Some(Duration::MAX), ..spec() };
+        assert_eq!(long.check(b"").unwrap_err().field(), Some("retain_for"));
+    }
+
+    #[test]
+    fn kind_requirements_and_payer_make_the_class_and_everything_makes_the_fingerprint() {
         let urgent = TaskSpec { priority: 9, ..spec() };
         assert_eq!(spec().class().unwrap(), urgent.class().unwrap());
         let fingerprint = spec().fingerprint(b"x").unwrap();
@@ -168,5 +210,8 @@ mod tests {
         let mut large = spec();
         large.requirements.memory_mib = 1;
         assert_ne!(spec().class().unwrap(), large.class().unwrap());
+        let paid = |limit| spec().paid_by("alice".parse().unwrap(), Amount::from_base_units(limit));
+        assert_ne!(spec().class().unwrap(), paid(1).class().unwrap());
+        assert_eq!(paid(1).class().unwrap(), paid(2).class().unwrap());
     }
 }

@@ -23,6 +23,7 @@ pub mod books;
 pub mod crowd;
 pub mod hostile;
 pub mod ledger;
+pub mod life;
 pub mod money;
 pub mod nodes;
 pub mod queue;
@@ -37,9 +38,10 @@ use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
 use crate::ledger::{Account, Purpose, Transfer};
 use crate::registry::{LivenessPolicy, Node, NodeRecord, PowerPolicy};
+use crate::scheduler::queue::FairShares;
 use crate::scheduler::{
     Assignment, Candidate, Claim, Completion, LeaseRequest, NewTask, Outcome, PlacementPolicy,
-    Task, TaskSpec, Usage, settlement,
+    QueuePolicy, Task, TaskSpec, Usage, settlement,
 };
 use crate::storage::Stores;
 use crate::time::Timestamp;
@@ -75,6 +77,13 @@ macro_rules! conformance_suite {
                 a_passed_deadline_ends_a_waiting_task a_cancelled_task_accepts_nothing_more
                 the_explanation_is_kept large_payloads_and_results_come_back
                 limits_of_a_call_are_checked,
+            life: a_delayed_task_waits_for_its_time
+                the_earliest_deadline_goes_first_within_a_priority
+                payers_take_turns_whoever_was_first who_has_less_of_what_counts_is_next
+                a_payer_has_no_more_open_tasks_than_allowed
+                what_belongs_to_a_task_goes_when_its_time_is_over
+                the_log_is_kept_in_order_and_within_its_limits
+                a_checkpoint_goes_to_the_next_attempt,
             money: submitting_reserves_and_success_pays_the_price a_stale_holder_is_not_paid
                 a_report_sent_twice_pays_once every_end_without_success_frees_the_budget
                 a_budget_that_is_not_covered_is_refused a_price_above_the_budget_changes_nothing
@@ -162,7 +171,7 @@ async fn is_balanced(stores: &Stores) -> bool {
 
 async fn submit(stores: &Stores, name: &str, spec: TaskSpec) -> Result<Task> {
     let new = NewTask { id: task_id(name), spec: Arc::new(spec), payload: name.to_owned().into() };
-    let mut answers = stores.tasks.submit(vec![new], at(0)).await?;
+    let mut answers = stores.tasks.submit(vec![new], QueuePolicy::default(), at(0)).await?;
     answers.remove(0).map(|submitted| submitted.task)
 }
 
@@ -173,6 +182,7 @@ async fn lease(stores: &Stores, node: Node, limit: usize, now: Timestamp) -> Vec
         asker,
         rivals: Vec::new(),
         policy: PlacementPolicy::default(),
+        shares: FairShares::default(),
         limit,
         duration: Duration::from_secs(30),
     };
@@ -194,13 +204,18 @@ fn claim(assignment: &Assignment) -> Claim {
 fn success(claim: Claim, reward: Option<u128>) -> Completion {
     let reward = reward.map(|price| (account_id("bob"), units(price)));
     let usage = Usage { busy: Duration::from_millis(1_500), bytes_moved: 7 };
-    Completion { claim, outcome: Outcome::Succeeded { result: "done".into(), reward }, usage }
+    Completion {
+        claim,
+        outcome: Outcome::Succeeded { result: "done".into(), reward },
+        usage,
+        log: Vec::new(),
+    }
 }
 
 fn failure(claim: Claim, permanent: bool) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".into(), permanent };
     let usage = Usage { busy: Duration::from_millis(500), bytes_moved: 0 };
-    Completion { claim, outcome, usage }
+    Completion { claim, outcome, usage, log: Vec::new() }
 }
 
 async fn complete(stores: &Stores, completion: Completion, now: Timestamp) -> Result<Task> {

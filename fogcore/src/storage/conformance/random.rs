@@ -9,7 +9,9 @@ use rand::{RngExt, SeedableRng};
 use super::{account_id, at, claim, failure, fund, lease, node, spec, success, task_id, units};
 use crate::amount::Amount;
 use crate::id::TaskId;
-use crate::scheduler::{Assignment, NewTask, Renewal, TaskFilter, TaskSpec, TaskState, settlement};
+use crate::scheduler::{
+    Assignment, NewTask, QueuePolicy, Renewal, TaskFilter, TaskSpec, TaskState, settlement,
+};
 use crate::storage::Stores;
 
 /// Seeds are printed, so that a failure can be run again: `FOGCORE_SEED=… cargo test …`.
@@ -52,7 +54,8 @@ pub async fn a_random_history_loses_nothing(stores: &Stores) {
                     NewTask { id, spec: Arc::new(spec), payload: "x".into() }
                 };
                 let batch = (0..5).map(&mut new).collect();
-                for answer in stores.tasks.submit(batch, now).await.unwrap() {
+                for answer in stores.tasks.submit(batch, QueuePolicy::default(), now).await.unwrap()
+                {
                     answer.unwrap();
                 }
             }
@@ -81,7 +84,7 @@ pub async fn a_random_history_loses_nothing(stores: &Stores) {
             6 if !claims.is_empty() => {
                 let leased = &claims[dice.random_range(0..claims.len())];
                 let (claim, expires_at) = (claim(leased), at(step * 5 + 30));
-                let renewal = Renewal { claim: claim.clone(), expires_at, progress: None };
+                let renewal = Renewal::new(claim.clone(), expires_at);
                 let _ = match dice.random_range(0..3) {
                     0 => stores.tasks.renew(vec![renewal], now).await.unwrap().remove(0),
                     1 => stores.tasks.release(vec![claim], now).await.unwrap().remove(0),

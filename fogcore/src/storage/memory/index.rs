@@ -1,14 +1,11 @@
 //! The orders in which tasks are looked for, kept up to date with every change of a task.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::{Candidate, Load, Task, TaskCounts, TaskState, WorkingSet};
+use crate::scheduler::queue::{Counts, Demand, Lane, Rank, count, fair};
+use crate::scheduler::{LeaseRequest, Load, Task, TaskCounts, TaskState, WorkingSet};
 use crate::time::Timestamp;
-
-/// Higher priority first, then the one submitted first.
-type Rank = (Reverse<i16>, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct TaskIndex {
@@ -20,18 +17,20 @@ pub(super) struct TaskIndex {
     deadlines: BTreeSet<(Timestamp, TaskId)>,
     held: HashMap<NodeId, HashMap<TaskId, Load>>,
     loads: HashMap<NodeId, Load>,
-    counts: TaskCounts,
+    /// Tasks that ended, by when what belongs to them goes.
+    kept: BTreeSet<(Timestamp, TaskId)>,
+    counts: Counts,
 }
 
 #[derive(Debug)]
 struct Entry {
     place: u64,
     class: i64,
-    priority: i16,
-    state: TaskState,
+    rank: Rank,
     queue: Option<Queue>,
     deadline: Option<Timestamp>,
     lease: Option<(Timestamp, NodeId)>,
+    kept_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +55,11 @@ impl TaskIndex {
         let entry = Entry {
             place,
             class,
-            priority: task.spec.priority,
-            state: task.state,
+            rank: Rank {
+                priority: task.spec.priority,
+                deadline: task.spec.deadline,
+                place: i64::try_from(place).unwrap_or(i64::MAX),
+            },
             queue: queued.then_some(if task.ready_at <= now {
                 Queue::Ready
             } else {
@@ -65,6 +67,7 @@ impl TaskIndex {
             }),
             deadline: task.spec.deadline.filter(|_| queued),
             lease: task.lease.as_ref().map(|lease| (lease.expires_at, lease.node.clone())),
+            kept_until: task.kept_until(),
         };
         self.put_in(task, &entry);
         self.entries.insert(task.id, entry);
@@ -73,17 +76,18 @@ impl TaskIndex {
     fn put_in(&mut self, task: &Task, entry: &Entry) {
         let id = task.id;
         self.order.insert(entry.place, id);
-        *self.counts.entry(entry.state).or_default() += 1;
         match entry.queue {
             Some(Queue::Ready) => {
-                let rank = (Reverse(entry.priority), entry.place);
-                self.ready.entry(entry.class).or_default().insert(rank, id);
+                self.ready.entry(entry.class).or_default().insert(entry.rank, id);
             }
             Some(Queue::Delayed(until)) => drop(self.delayed.insert((until, id))),
             None => {}
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.insert((deadline, id));
+        }
+        if let Some(until) = entry.kept_until {
+            self.kept.insert((until, id));
         }
         if let Some((expires_at, node)) = &entry.lease {
             self.leases.insert((*expires_at, id));
@@ -95,16 +99,10 @@ impl TaskIndex {
     }
 
     fn take_out(&mut self, id: TaskId, entry: &Entry) {
-        if let Some(count) = self.counts.get_mut(&entry.state) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&entry.state);
-            }
-        }
         match entry.queue {
             Some(Queue::Ready) => {
                 if let Some(class) = self.ready.get_mut(&entry.class) {
-                    class.remove(&(Reverse(entry.priority), entry.place));
+                    class.remove(&entry.rank);
                     if class.is_empty() {
                         self.ready.remove(&entry.class);
                     }
@@ -115,6 +113,9 @@ impl TaskIndex {
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
+        }
+        if let Some(until) = entry.kept_until {
+            self.kept.remove(&(until, id));
         }
         if let Some((expires_at, node)) = &entry.lease {
             self.leases.remove(&(*expires_at, id));
@@ -131,27 +132,47 @@ impl TaskIndex {
         }
     }
 
-    /// Ready tasks that the asker has room for, best first.
+    /// Ready tasks that the asker has room for, in the order in which they are to be offered.
     pub(super) fn candidates(
         &self,
-        asker: &Candidate,
+        request: &LeaseRequest,
         limit: usize,
         set: &WorkingSet,
     ) -> Vec<TaskId> {
-        let mut ranked = Vec::new();
-        let load = self.loads.get(&asker.node.id).copied().unwrap_or_default();
+        let mut lanes = Vec::new();
+        let load = self.loads.get(&request.asker.node.id).copied().unwrap_or_default();
         for class in self.ready.values() {
-            let fits = class
-                .values()
-                .next()
-                .and_then(|id| set.task(*id))
-                .is_some_and(|task| asker.has_room_for(&task.spec, &load));
-            if fits {
-                ranked.extend(class.iter().take(limit));
+            let head = class.values().next().and_then(|id| set.task(*id));
+            let Some(head) = head.filter(|head| request.asker.has_room_for(&head.spec, &load))
+            else {
+                continue;
+            };
+            let payer = head.spec.payer().cloned();
+            let demand = Demand::of(&head.spec.requirements);
+            let waiting = class.keys().take(limit).copied().collect();
+            lanes.push(Lane { payer, demand, waiting });
+        }
+        let order =
+            fair::order(lanes, &request.shares, &|payer| count::taken(&self.counts, payer), limit);
+        let places = order.into_iter().filter_map(|place| u64::try_from(place).ok());
+        places.filter_map(|place| self.order.get(&place).copied()).collect()
+    }
+
+    /// Takes in how the counts changed.
+    pub(super) fn count(&mut self, changes: &Counts) {
+        for (group, change) in changes {
+            let count = self.counts.entry(group.clone()).or_default();
+            count.add(*change);
+            if count.tasks == 0 {
+                self.counts.remove(group);
             }
         }
-        ranked.sort_unstable();
-        ranked.into_iter().take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// Tasks that ended and were kept until now.
+    pub(super) fn kept_until(&self, now: Timestamp, limit: usize) -> Vec<TaskId> {
+        let until = (now, TaskId::from_uuid(uuid::Uuid::max()));
+        self.kept.range(..=until).take(limit).map(|(_, id)| *id).collect()
     }
 
     pub(super) fn loads(&self) -> &HashMap<NodeId, Load> {
@@ -182,6 +203,10 @@ impl TaskIndex {
     }
 
     pub(super) fn counts(&self) -> TaskCounts {
-        self.counts.clone()
+        let mut counts = TaskCounts::new();
+        for (group, count) in &self.counts {
+            *counts.entry(group.state).or_default() += u64::try_from(count.tasks).unwrap_or(0);
+        }
+        counts
     }
 }

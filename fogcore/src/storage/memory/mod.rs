@@ -22,8 +22,9 @@ use crate::registry::{
     Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
 };
 use crate::scheduler::{
-    self, Assignment, Claim, Completion, Explanation, LeaseRequest, Matcher, NewTask, Offer,
-    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskStore, WorkingSet,
+    self, Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, MAX_LOG_LINES,
+    Matcher, NewTask, Offer, QueuePolicy, Renewal, SchedulerError, Submitted, Tally, Task,
+    TaskCounts, TaskFilter, TaskStore, WorkingSet,
 };
 use crate::storage::check_batch;
 use crate::time::Timestamp;
@@ -44,6 +45,8 @@ struct State {
     results: HashMap<TaskId, Bytes>,
     explanations: HashMap<TaskId, Explanation>,
     tallies: BTreeMap<NodeId, Tally>,
+    logs: HashMap<TaskId, BTreeMap<u64, LogLine>>,
+    checkpoints: HashMap<TaskId, Bytes>,
 }
 
 impl MemoryStore {
@@ -74,6 +77,23 @@ impl State {
         self.explanations.extend(changes.explanations);
         for (node, more) in changes.tallies {
             self.tallies.entry(node).or_default().add(&more);
+        }
+        self.index.count(&changes.counts);
+        for (id, line) in changes.logs {
+            let log = self.logs.entry(id).or_default();
+            let oldest = (line.number + 1).saturating_sub(MAX_LOG_LINES);
+            log.insert(line.number, line);
+            *log = log.split_off(&oldest);
+        }
+        self.checkpoints.extend(changes.checkpoints);
+        for id in changes.finished {
+            self.checkpoints.remove(&id);
+        }
+        for id in changes.purged {
+            self.payloads.remove(&id);
+            self.results.remove(&id);
+            self.explanations.remove(&id);
+            self.logs.remove(&id);
         }
     }
 
@@ -230,15 +250,20 @@ impl LedgerStore for MemoryStore {
 
 #[async_trait]
 impl TaskStore for MemoryStore {
-    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
+    async fn submit(
+        &self,
+        tasks: Vec<NewTask>,
+        policy: QueuePolicy,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Submitted>>> {
         check_batch(tasks.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(tasks, now, |set, task| set.submit(task, now)))
+        Ok(self.lock().each(tasks, now, |set, task| set.submit(task, &policy, now)))
     }
 
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
         let limit = page_limit(request.limit)?;
         let state = &mut *self.lock();
-        let candidates = state.index.candidates(&request.asker, limit, &state.set);
+        let candidates = state.index.candidates(&request, limit, &state.set);
         let loads = state.index.loads();
         let expires_at = now.saturating_add(request.duration);
         let LeaseRequest { asker, rivals, policy, .. } = request;
@@ -253,7 +278,8 @@ impl TaskStore for MemoryStore {
                 Offer::Taken(explanation) => {
                     let task = state.set.lease(id, *explanation, now, expires_at)?;
                     let payload = state.payloads.get(&id).cloned().unwrap_or_default();
-                    assignments.push(Assignment { task, payload });
+                    let checkpoint = state.checkpoints.get(&id).cloned();
+                    assignments.push(Assignment { task, payload, checkpoint });
                 }
                 Offer::Unfit => {}
                 Offer::Enough => break,
@@ -265,7 +291,7 @@ impl TaskStore for MemoryStore {
 
     async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
         check_batch(renewals.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(renewals, now, |set, renewal| set.renew(renewal)))
+        Ok(self.lock().each(renewals, now, |set, renewal| set.renew(renewal, now)))
     }
 
     async fn complete(
@@ -309,6 +335,14 @@ impl TaskStore for MemoryStore {
         Ok(due.len())
     }
 
+    async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        let limit = page_limit(limit)?;
+        let state = &mut *self.lock();
+        let due = state.index.kept_until(now, limit);
+        let purged = state.each(due, now, |set, id| set.purge(id, now));
+        Ok(purged.into_iter().flatten().filter(|purged| *purged).count())
+    }
+
     async fn task(&self, task: TaskId) -> Result<Option<Task>> {
         Ok(self.lock().set.task(task).cloned())
     }
@@ -335,6 +369,15 @@ impl TaskStore for MemoryStore {
 
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
         Ok(self.lock().explanations.get(&task).cloned())
+    }
+
+    async fn log(&self, task: TaskId, after: u64, limit: usize) -> Result<Vec<LogLine>> {
+        let limit = page_limit(limit)?;
+        let state = self.lock();
+        let lines = state.logs.get(&task).into_iter().flat_map(|log| {
+            log.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, line)| line)
+        });
+        Ok(lines.take(limit).cloned().collect())
     }
 
     async fn counts(&self) -> Result<TaskCounts> {

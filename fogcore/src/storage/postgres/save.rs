@@ -1,6 +1,6 @@
 //! Writes back what changed in a working set: one statement per table, however many rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sqlx::PgConnection;
@@ -10,7 +10,9 @@ use super::loaded::Loaded;
 use super::rows::{digits, integer, to_json};
 use crate::error::Result;
 use crate::id::TaskId;
-use crate::scheduler::{Changes, Task, TaskState};
+use crate::scheduler::queue::Count;
+use crate::scheduler::{Changes, MAX_LOG_LINES, Task, TaskState};
+use crate::storage::leasing::ends_at;
 use crate::time::Timestamp;
 
 /// One column of many rows.
@@ -38,7 +40,9 @@ impl Loaded {
             self.change(connection, &changed, now).await?;
         }
         self.attach(connection, &changes).await?;
-        tally(connection, &changes).await
+        self.say(connection, &changes).await?;
+        tally(connection, &changes).await?;
+        count(connection, &changes).await
     }
 
     fn placed(&self, ids: &[TaskId]) -> Result<Vec<(i64, &Task)>> {
@@ -96,7 +100,7 @@ impl Loaded {
         }
         let rows = self.placed(changed)?;
         let is_ready = |task: &Task| task.state == TaskState::Queued && task.ready_at <= now;
-        let end = |task: &Task| task.lease.as_ref().map(|lease| lease.expires_at.as_micros());
+        let end = |task: &Task| ends_at(task).map(Timestamp::as_micros);
         let tasks = rows.iter().map(|(_, task)| to_json(task)).collect::<Result<Vec<_>>>()?;
         sqlx::query(
             "UPDATE tasks SET state = v.state, ready = v.ready, ready_at = v.ready_at,
@@ -144,11 +148,19 @@ impl Loaded {
                 query.bind(column(&full, |(_, b)| b.as_ref())).execute(&mut *connection).await?;
             }
         }
+        self.explain(connection, changes).await
+    }
+
+    async fn explain(
+        &self,
+        connection: &mut PgConnection,
+        changes: &Changes,
+    ) -> Result<(), Failure> {
         if changes.explanations.is_empty() {
             return Ok(());
         }
         // A task that was leased twice in one transaction keeps the later reason.
-        let latest: std::collections::BTreeMap<_, _> =
+        let latest: BTreeMap<_, _> =
             changes.explanations.iter().map(|(id, why)| (*id, why)).collect();
         let seqs = latest.keys().map(|id| self.seq(*id)).collect::<Result<Vec<_>>>()?;
         let texts = latest.values().map(to_json).collect::<Result<Vec<_>>>()?;
@@ -162,6 +174,104 @@ impl Loaded {
         .await?;
         Ok(())
     }
+}
+
+impl Loaded {
+    /// Writes what holders said and saved, and removes what goes of it.
+    async fn say(&self, connection: &mut PgConnection, changes: &Changes) -> Result<(), Failure> {
+        if !changes.logs.is_empty() {
+            let lines = &changes.logs;
+            let seqs = lines.iter().map(|(id, _)| self.seq(*id)).collect::<Result<Vec<_>>>()?;
+            sqlx::query(
+                "INSERT INTO log_lines SELECT * FROM unnest($1::bigint[], $2::bigint[],
+                     $3::bigint[], $4::bigint[], $5::text[])",
+            )
+            .bind(&seqs)
+            .bind(column(lines, |(_, line)| integer(line.number)))
+            .bind(column(lines, |(_, line)| line.at.as_micros()))
+            .bind(column(lines, |(_, line)| integer(line.fence)))
+            .bind(column(lines, |(_, line)| line.text.as_str()))
+            .execute(&mut *connection)
+            .await?;
+            let old = seqs.iter().zip(lines).filter(|(_, (_, line))| line.number > MAX_LOG_LINES);
+            let (old, oldest): (Vec<_>, Vec<_>) =
+                old.map(|(seq, (_, line))| (*seq, integer(line.number - MAX_LOG_LINES))).unzip();
+            if !old.is_empty() {
+                sqlx::query(
+                    "DELETE FROM log_lines AS l
+                     USING unnest($1::bigint[], $2::bigint[]) AS o (seq, number)
+                     WHERE l.seq = o.seq AND l.number <= o.number",
+                )
+                .bind(old)
+                .bind(oldest)
+                .execute(&mut *connection)
+                .await?;
+            }
+        }
+        // One that was saved twice in one transaction keeps the later one.
+        let saved: BTreeMap<_, _> = changes.checkpoints.iter().map(|(id, b)| (*id, b)).collect();
+        if !saved.is_empty() {
+            let seqs = saved.keys().map(|id| self.seq(*id)).collect::<Result<Vec<_>>>()?;
+            sqlx::query(
+                "INSERT INTO checkpoints SELECT * FROM unnest($1::bigint[], $2::bytea[])
+                 ON CONFLICT (seq) DO UPDATE SET checkpoint = excluded.checkpoint",
+            )
+            .bind(seqs)
+            .bind(saved.values().map(|bytes| bytes.as_ref()).collect::<Vec<_>>())
+            .execute(&mut *connection)
+            .await?;
+        }
+        let gone = [
+            ("DELETE FROM checkpoints WHERE seq = ANY($1)", &changes.finished),
+            ("DELETE FROM payloads WHERE seq = ANY($1)", &changes.purged),
+            ("DELETE FROM results WHERE seq = ANY($1)", &changes.purged),
+            ("DELETE FROM explanations WHERE seq = ANY($1)", &changes.purged),
+            ("DELETE FROM log_lines WHERE seq = ANY($1)", &changes.purged),
+        ];
+        for (sql, ids) in gone {
+            if !ids.is_empty() {
+                let seqs = ids.iter().map(|id| self.seq(*id)).collect::<Result<Vec<_>>>()?;
+                sqlx::query(sql).bind(seqs).execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds to the counts of tasks, in a part that few others add to, in one order.
+async fn count(connection: &mut PgConnection, changes: &Changes) -> Result<(), Failure> {
+    let rows: Vec<_> =
+        changes.counts.iter().filter(|(_, count)| **count != Count::default()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO task_counts AS t (payer, kind, state, priority, part, tasks, slots,
+             cpu_milli, memory_mib, gpu_milli)
+         SELECT n.payer, n.kind, n.state, n.priority, pg_backend_pid() % 64, n.tasks, n.slots,
+             n.cpu_milli, n.memory_mib, n.gpu_milli
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::bigint[],
+             $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+             AS n (payer, kind, state, priority, tasks, slots, cpu_milli, memory_mib, gpu_milli)
+         ORDER BY 1, 2, 3, 4
+         ON CONFLICT (payer, kind, state, priority, part) DO UPDATE SET
+             tasks = t.tasks + excluded.tasks, slots = t.slots + excluded.slots,
+             cpu_milli = t.cpu_milli + excluded.cpu_milli,
+             memory_mib = t.memory_mib + excluded.memory_mib,
+             gpu_milli = t.gpu_milli + excluded.gpu_milli",
+    )
+    .bind(column(&rows, |(group, _)| group.payer.as_ref().map_or("", |payer| payer.as_str())))
+    .bind(column(&rows, |(group, _)| group.kind.as_str()))
+    .bind(column(&rows, |(group, _)| group.state.name()))
+    .bind(column(&rows, |(group, _)| group.priority))
+    .bind(column(&rows, |(_, count)| count.tasks))
+    .bind(column(&rows, |(_, count)| count.taken.slots))
+    .bind(column(&rows, |(_, count)| count.taken.cpu_milli))
+    .bind(column(&rows, |(_, count)| count.taken.memory_mib))
+    .bind(column(&rows, |(_, count)| count.taken.gpu_milli))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Adds to what the nodes did, by id: so nobody waits for us who has what we want.

@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal, SchedulerError,
-    Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
+    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
 };
 use crate::time::Timestamp;
 
@@ -34,9 +34,14 @@ impl PostgresStore {
 
 #[async_trait]
 impl TaskStore for PostgresStore {
-    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
+    async fn submit(
+        &self,
+        tasks: Vec<NewTask>,
+        policy: QueuePolicy,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Submitted>>> {
         self.idle.store(false, Ordering::Relaxed);
-        self.writer.submit(tasks, now).await
+        self.writer.submit(tasks, policy, now).await
     }
 
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
@@ -104,6 +109,17 @@ impl TaskStore for PostgresStore {
         Ok(done.len())
     }
 
+    async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        let limit = page_limit(limit)?;
+        let query = sqlx::query(
+            "SELECT id FROM tasks WHERE state <> 'queued' AND state <> 'leased'
+             AND expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
+        );
+        let due = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
+        let due = due.iter().map(|row| get(row, "id").map(TaskId::from_uuid));
+        self.writer.purge(due.collect::<Result<_>>()?, now).await
+    }
+
     async fn task(&self, task: TaskId) -> Result<Option<Task>> {
         self.of_task("SELECT task FROM tasks WHERE id = $1", task, rows::task).await
     }
@@ -138,7 +154,7 @@ impl TaskStore for PostgresStore {
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
         let sql = "SELECT r.result FROM tasks t LEFT JOIN results r ON r.seq = t.seq
-                   WHERE t.id = $1 AND t.state = 'succeeded'";
+                   WHERE t.id = $1 AND t.state = 'succeeded' AND t.expires_at IS NOT NULL";
         let result = |row: &PgRow| {
             let bytes: Option<&[u8]> = get(row, "result")?;
             Ok(Bytes::copy_from_slice(bytes.unwrap_or_default()))
@@ -152,16 +168,24 @@ impl TaskStore for PostgresStore {
         self.of_task(sql, task, |row| json(row, "explanation")).await
     }
 
+    async fn log(&self, task: TaskId, after: u64, limit: usize) -> Result<Vec<LogLine>> {
+        let limit = page_limit(limit)?;
+        let query = sqlx::query(
+            "SELECT number, at, fence, text FROM log_lines
+             WHERE seq = (SELECT seq FROM tasks WHERE id = $1) AND number > $2
+             ORDER BY number LIMIT $3",
+        );
+        let query = query.bind(task.uuid()).bind(integer(after)).bind(integer(limit));
+        self.readers.fetch_all(query).await?.iter().map(rows::log_line).collect()
+    }
+
     async fn counts(&self) -> Result<TaskCounts> {
-        let query = sqlx::query("SELECT state, count(*) AS tasks FROM tasks GROUP BY state");
-        let mut counts = TaskCounts::new();
-        for row in self.readers.fetch_all(query).await? {
-            let state: &str = get(&row, "state")?;
-            if let Some(state) = TaskState::ALL.into_iter().find(|known| known.name() == state) {
-                counts.insert(state, count(&row, "tasks")?);
-            }
-        }
-        Ok(counts)
+        let query = sqlx::query(
+            "SELECT state, sum(tasks)::bigint AS tasks FROM task_counts GROUP BY state
+             HAVING sum(tasks) > 0",
+        );
+        let rows = self.readers.fetch_all(query).await?;
+        rows.iter().map(|row| Ok((rows::state(row)?, count(row, "tasks")?))).collect()
     }
 
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {

@@ -1,6 +1,6 @@
 //! Writes back what changed in a working set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sqlx::SqliteConnection;
@@ -11,8 +11,21 @@ use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
+use crate::scheduler::queue::{Count, Group};
+use crate::scheduler::{Changes, Explanation, LogLine, MAX_LOG_LINES, Tally, Task, TaskState};
+use crate::storage::leasing::ends_at;
 use crate::time::Timestamp;
+
+/// Removes what a table holds of these tasks.
+macro_rules! goes {
+    ($table:literal) => {
+        Rows {
+            head: concat!("DELETE FROM ", $table, " WHERE seq IN (SELECT column1 FROM ("),
+            columns: 1,
+            tail: "))",
+        }
+    };
+}
 
 /// A task and where it stands in the order of submission.
 type Placed<'s> = (i64, &'s Task);
@@ -32,11 +45,17 @@ impl Loaded {
         for (node, more) in &changes.tallies {
             self.tallies.entry(node.clone()).or_default().add(more);
         }
+        let payers: Vec<_> = changes.counts.keys().map(|group| group.payer.clone()).collect();
+        self.payers(connection, &payers, &changes.counts).await?;
+        for (group, change) in &changes.counts {
+            self.counts.entry(group.clone()).or_default().add(*change);
+        }
         let mut money = self.known.number(connection, &self.set.book, &book).await?;
         self.kept += money.bytes;
         let tasks = self.tasks_of(&changes, now)?;
         let statements = money.statements(&self.known);
-        let statements = statements.chain(tasks).chain(self.tallied(&changes));
+        let said = self.said(&changes)?;
+        let statements = statements.chain(tasks).chain(self.tallied(&changes)).chain(said);
         write_all(connection, statements).await?;
         self.known.link(connection, money).await
     }
@@ -98,8 +117,95 @@ impl Loaded {
     fn tallied(&self, changes: &Changes) -> impl Iterator<Item = Result<Batch>> {
         let tallies: Vec<_> =
             changes.tallies.keys().filter_map(|node| self.tallies.get_key_value(node)).collect();
-        TALLIES.batches(tallies, bind_tally)
+        let counts: Vec<_> =
+            changes.counts.keys().filter_map(|group| self.counts.get_key_value(group)).collect();
+        TALLIES.batches(tallies, bind_tally).chain(COUNTS.batches(counts, bind_count))
     }
+
+    /// What holders said and saved, and what goes of it.
+    fn said(&self, changes: &Changes) -> Result<impl Iterator<Item = Result<Batch>>> {
+        let place = |id: &TaskId| Ok(self.placed(*id)?.0);
+        let places = |ids: &[TaskId]| ids.iter().map(place).collect::<Result<Vec<_>>>();
+        let line = |(id, line): &(TaskId, LogLine)| Ok((place(id)?, line.clone()));
+        let lines = changes.logs.iter().map(line).collect::<Result<Vec<_>>>()?;
+        let oldest: BTreeMap<_, _> = lines
+            .iter()
+            .filter(|(_, line)| line.number > MAX_LOG_LINES)
+            .map(|(seq, line)| (*seq, line.number - MAX_LOG_LINES))
+            .collect();
+        let saved = changes.checkpoints.iter();
+        let saved = saved.map(|(id, bytes)| Ok((place(id)?, bytes.clone())));
+        let finished = places(&changes.finished)?;
+        let purged = places(&changes.purged)?;
+        let gone = |rows: Rows| rows.batches(purged.clone(), bind_place);
+        Ok(LOG_LINES
+            .batches(lines, bind_line)
+            .chain(OLD_LINES.batches(oldest.into_iter().collect(), bind_oldest))
+            .chain(CHECKPOINTS.batches(saved.collect::<Result<_>>()?, bind_bytes))
+            .chain(goes!("checkpoints").batches(finished, bind_place))
+            .chain(gone(goes!("payloads")))
+            .chain(gone(goes!("results")))
+            .chain(gone(goes!("explanations")))
+            .chain(gone(goes!("log_lines"))))
+    }
+}
+
+const COUNTS: Rows = Rows {
+    head: "INSERT OR REPLACE INTO task_counts (payer, kind, state, priority, tasks, slots,
+        cpu_milli, memory_mib, gpu_milli) SELECT * FROM (",
+    columns: 9,
+    tail: NO_FILLING,
+};
+
+fn bind_count(row: &mut Values, (group, count): (&Group, &Count)) -> Result<()> {
+    row.push(group.payer.as_ref().map_or("", |payer| payer.as_str()))
+        .push(group.kind.as_str())
+        .push(group.state.name())
+        .push(i64::from(group.priority))
+        .push(count.tasks)
+        .push(count.taken.slots)
+        .push(count.taken.cpu_milli)
+        .push(count.taken.memory_mib)
+        .push(count.taken.gpu_milli);
+    Ok(())
+}
+
+const LOG_LINES: Rows = Rows {
+    head: "INSERT INTO log_lines (seq, number, at, fence, text) SELECT * FROM (",
+    columns: 5,
+    tail: NO_FILLING,
+};
+
+fn bind_line(row: &mut Values, (seq, line): (i64, LogLine)) -> Result<()> {
+    row.push(seq)
+        .push(integer(line.number))
+        .push(line.at.as_micros())
+        .push(integer(line.fence))
+        .push(line.text);
+    Ok(())
+}
+
+/// Lines that are too old by now: of these tasks, up to that number.
+const OLD_LINES: Rows = Rows {
+    head: "DELETE FROM log_lines WHERE (seq, number) IN (SELECT l.seq, l.number FROM (",
+    columns: 2,
+    tail: ") v CROSS JOIN log_lines l ON l.seq = v.column1 AND l.number <= v.column2)",
+};
+
+fn bind_oldest(row: &mut Values, (seq, number): (i64, u64)) -> Result<()> {
+    row.push(seq).push(integer(number));
+    Ok(())
+}
+
+const CHECKPOINTS: Rows = Rows {
+    head: "INSERT OR REPLACE INTO checkpoints (seq, checkpoint) SELECT * FROM (",
+    columns: 2,
+    tail: NO_FILLING,
+};
+
+fn bind_place(row: &mut Values, seq: i64) -> Result<()> {
+    row.push(seq);
+    Ok(())
 }
 
 const NEW_TASKS: Rows = Rows {
@@ -145,7 +251,7 @@ fn bind_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> Resul
         .push(task.state == TaskState::Queued && task.ready_at <= now)
         .push(task.ready_at.as_micros())
         .push(node.map(|node| node.as_str()))
-        .push(lease.map(|lease| lease.expires_at.as_micros()))
+        .push(ends_at(task).map(Timestamp::as_micros))
         .push(to_json(task)?);
     Ok(())
 }

@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal, SchedulerError,
-    Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
+    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
 };
 use crate::time::Timestamp;
 
@@ -47,9 +47,14 @@ impl SqliteStore {
 
 #[async_trait]
 impl TaskStore for SqliteStore {
-    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
+    async fn submit(
+        &self,
+        tasks: Vec<NewTask>,
+        policy: QueuePolicy,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Submitted>>> {
         self.idle.store(false, Ordering::Relaxed);
-        self.writer.submit(tasks, now).await
+        self.writer.submit(tasks, policy, now).await
     }
 
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
@@ -134,6 +139,21 @@ impl TaskStore for SqliteStore {
         Ok(usize::try_from(promoted).unwrap_or(usize::MAX))
     }
 
+    async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        let limit = page_limit(limit)?;
+        let due = sqlx::query(
+            "SELECT id FROM tasks WHERE state <> 'queued' AND state <> 'leased'
+             AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT +?",
+        )
+        .bind(now.as_micros())
+        .bind(integer(limit))
+        .fetch_all(&self.readers)
+        .await
+        .or_store_error()?;
+        let due = due.iter().map(|row| Ok(TaskId::from_uuid(id(row, "id")?)));
+        self.writer.purge(due.collect::<Result<_>>()?, now).await
+    }
+
     async fn task(&self, task: TaskId) -> Result<Option<Task>> {
         self.attachment("SELECT task FROM tasks WHERE id = ?", task, rows::task).await
     }
@@ -185,7 +205,7 @@ impl TaskStore for SqliteStore {
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
         let sql = "SELECT r.result FROM tasks t LEFT JOIN results r ON r.seq = t.seq
-                   WHERE t.id = ? AND t.state = 'succeeded'";
+                   WHERE t.id = ? AND t.state = 'succeeded' AND t.expires_at IS NOT NULL";
         let result = |row: &SqliteRow| {
             let bytes: Option<&[u8]> = get(row, "result")?;
             Ok(Bytes::copy_from_slice(bytes.unwrap_or_default()))
@@ -199,19 +219,31 @@ impl TaskStore for SqliteStore {
         self.attachment(sql, task, |row| json(row, "explanation")).await
     }
 
+    async fn log(&self, task: TaskId, after: u64, limit: usize) -> Result<Vec<LogLine>> {
+        let limit = page_limit(limit)?;
+        let rows = sqlx::query(
+            "SELECT number, at, fence, text FROM log_lines
+             WHERE seq = (SELECT seq FROM tasks WHERE id = ?) AND number > ?
+             ORDER BY number LIMIT +?",
+        )
+        .bind(id_bytes(task.uuid()))
+        .bind(integer(after))
+        .bind(integer(limit))
+        .fetch_all(&self.readers)
+        .await
+        .or_store_error()?;
+        rows.iter().map(rows::log_line).collect()
+    }
+
     async fn counts(&self) -> Result<TaskCounts> {
-        let rows = sqlx::query("SELECT state, count(*) AS tasks FROM tasks GROUP BY state")
-            .fetch_all(&self.readers)
-            .await
-            .or_store_error()?;
-        let mut counts = TaskCounts::new();
-        for row in rows {
-            let state: &str = get(&row, "state")?;
-            if let Some(state) = TaskState::ALL.into_iter().find(|known| known.name() == state) {
-                counts.insert(state, count(&row, "tasks")?);
-            }
-        }
-        Ok(counts)
+        let rows = sqlx::query(
+            "SELECT state, sum(tasks) AS tasks FROM task_counts GROUP BY state
+             HAVING sum(tasks) > 0",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .or_store_error()?;
+        rows.iter().map(|row| Ok((rows::state(row)?, count(row, "tasks")?))).collect()
     }
 
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
