@@ -44,3 +44,17 @@ CREATE TABLE log_lines (
     PRIMARY KEY (seq, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY REFERENCES tasks, checkpoint BLOB NOT NULL) STRICT;
+
+-- Which tasks wait for which, until they end: meanwhile what those gave is kept.
+CREATE TABLE task_links (
+    child  BLOB    NOT NULL,
+    parent BLOB    NOT NULL,
+    state  INTEGER NOT NULL, -- 0: the parent is open, 1: it ended and nobody looked, 2: that was seen
+    PRIMARY KEY (child, parent)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX task_links_parent ON task_links (parent);
+CREATE INDEX task_links_due ON task_links (child) WHERE state = 1;
+
+DROP INDEX tasks_deadline;
+CREATE INDEX tasks_deadline ON tasks (deadline)
+    WHERE (state = 'queued' OR state = 'waiting') AND deadline IS NOT NULL;

@@ -12,7 +12,10 @@ use crate::failover::FailoverPolicy;
 use crate::id::AccountId;
 use crate::ledger::economy::EconomyPolicy;
 use crate::registry::{LivenessPolicy, PowerPolicy};
-use crate::scheduler::{PlacementPolicy, QueuePolicy, queue::FairShares};
+use crate::scheduler::{
+    PlacementPolicy, QueuePolicy,
+    queue::{FairShares, PreemptionPolicy},
+};
 
 /// How a fog behaves. All processes on one store should agree in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,8 @@ pub struct FogConfig {
     pub placement: PlacementPolicy,
     /// How much may wait, and how long what is done is kept.
     pub queue: QueuePolicy,
+    /// When urgent tasks take the place of others.
+    pub preemption: PreemptionPolicy,
     /// How much more of the fog than others a payer may have while others wait, 1e-6 to 1e6; who
     /// is not named has 1. See [`fair`](crate::scheduler::queue::fair).
     pub fair_weights: Arc<BTreeMap<AccountId, f64>>,
@@ -67,6 +72,7 @@ impl Default for FogConfig {
             power: PowerPolicy::default(),
             placement: PlacementPolicy::default(),
             queue: QueuePolicy::default(),
+            preemption: PreemptionPolicy::default(),
             fair_weights: Arc::default(),
             weights: WeightPolicy::default(),
             failover: FailoverPolicy::default(),
@@ -122,6 +128,7 @@ impl FogConfig {
             return Err(Error::invalid("power", "every limit must be a finite number"));
         }
         self.queue.check()?;
+        self.preemption.check()?;
         FairShares::check_weights(&self.fair_weights)?;
         self.economy.check()?;
         self.weights.check()?;

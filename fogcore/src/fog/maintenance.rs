@@ -9,9 +9,14 @@ use crate::event::Event;
 use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::registry::{Liveness, MAX_PAGE, NodeFilter};
+use crate::scheduler::{MAX_BATCH, queue::preempt};
+use crate::time::Timestamp;
 
 /// What was last told of each node's liveness.
 pub(super) type LivenessWatch = HashMap<NodeId, Liveness>;
+
+/// For how many urgent tasks one step makes room.
+const URGENT: usize = 64;
 
 /// How many tasks one step takes in hand; what is left is next at once.
 const STEP: usize = 1_000;
@@ -57,6 +62,8 @@ impl Shared {
                 break;
             }
         }
+        self.advance().await?;
+        self.make_room(now).await?;
         while self.stores.tasks.purge(now, STEP).await? == STEP {}
         loop {
             let freed = self.stores.ledger.expire_holds(now, STEP).await?;
@@ -68,6 +75,32 @@ impl Shared {
                 return Ok(());
             }
         }
+    }
+
+    /// Lets urgent tasks that found no place take that of others.
+    async fn make_room(&self, now: Timestamp) -> Result<()> {
+        let policy = &self.config.preemption;
+        if !policy.enabled {
+            return Ok(());
+        }
+        let since = now.saturating_sub(policy.after);
+        let urgent = self.stores.tasks.urgent(since, URGENT).await?;
+        if urgent.is_empty() {
+            return Ok(());
+        }
+        let nodes: Vec<_> =
+            self.known_nodes().await?.iter().map(|node| self.judge(node, now)).collect();
+        let ids: Vec<_> = nodes.iter().map(|node| node.node.id.clone()).collect();
+        let running = self.stores.tasks.running(&ids, MAX_PAGE).await?;
+        let mut victims = preempt::plan(&urgent, &nodes, &running);
+        victims.truncate(MAX_BATCH);
+        let at = now.saturating_add(policy.notice);
+        for task in self.stores.tasks.preempt(victims, at, now).await? {
+            if let Some(lease) = task.lease {
+                self.events.publish(Event::TaskPreempted { task: task.id, node: lease.node });
+            }
+        }
+        Ok(())
     }
 
     /// Tells whose liveness changed since the last look.

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Notice};
 use crate::id::{NodeId, TaskId};
 use crate::scheduler::{
-    Assignment, Candidate, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, News,
-    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, News, Renewal,
+    SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
 };
 
 impl Fog {
@@ -46,7 +46,11 @@ impl Fog {
         let mut any = false;
         for submitted in answers.iter().flatten().filter(|submitted| submitted.new) {
             any = true;
-            shared.events.publish(Event::TaskQueued { task: submitted.task.id });
+            if submitted.task.state == TaskState::Queued {
+                shared.events.publish(Event::TaskQueued { task: submitted.task.id });
+            } else {
+                shared.announce(&submitted.task);
+            }
         }
         if any {
             shared.work.notify_waiters();
@@ -111,6 +115,18 @@ impl Fog {
     pub async fn cancel(&self, task: TaskId) -> Result<Task> {
         let task = self.shared.stores.tasks.cancel(task, self.shared.clock.now()).await?;
         self.shared.announce(&task);
+        self.shared.advance_after(&[&task]).await;
+        Ok(task)
+    }
+
+    /// Lets a task run that is held because one that it waits for ended without success; see
+    /// [`ParentFailure::Hold`](crate::scheduler::ParentFailure::Hold).
+    ///
+    /// # Errors
+    /// NotFound, or Conflict if it is not held.
+    pub async fn resume(&self, task: TaskId) -> Result<Task> {
+        let task = self.shared.stores.tasks.resume(task, self.shared.clock.now()).await?;
+        self.shared.announce(&task);
         Ok(task)
     }
 
@@ -173,7 +189,7 @@ impl Fog {
         let record = record.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no node \"{node}\""))
         })?;
-        let judge = |record| Candidate::judge(record, now, config.liveness, &config.power);
+        let judge = |record| shared.judge(record, now);
         let asker = judge(&record);
         let rivals = shared.draw_rivals(&record.node).await?.iter().map(judge).collect();
         let (policy, duration, shares) = (config.placement, config.lease, shared.shares());
@@ -214,6 +230,7 @@ impl Fog {
         let shared = &self.shared;
         let answers = shared.stores.tasks.complete(completions, shared.clock.now()).await?;
         answers.iter().flatten().for_each(|task| shared.announce(task));
+        shared.advance_after(&answers.iter().flatten().collect::<Vec<_>>()).await;
         Ok(answers)
     }
 
@@ -229,13 +246,42 @@ impl Fog {
     }
 }
 
+/// How many tasks that wait for others are looked at in one step.
+const ADVANCE: usize = 1_000;
+
 impl Shared {
+    /// Looks at the tasks that wait for these, if they ended. What fails here, maintenance does.
+    async fn advance_after(&self, tasks: &[&Task]) {
+        if tasks.iter().any(|task| task.awaited && task.state.is_final())
+            && let Err(error) = self.advance().await
+        {
+            tracing::warn!(%error, "tasks that wait for others were not looked at");
+        }
+    }
+
+    /// Looks at the tasks that wait for others that ended, and at those that wait for these.
+    pub(super) async fn advance(&self) -> Result<()> {
+        loop {
+            let moved = self.stores.tasks.advance(self.clock.now(), ADVANCE).await?;
+            moved.iter().for_each(|task| self.announce(task));
+            if moved.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Tells the bus what a task's new state means.
     pub(super) fn announce(&self, task: &Task) {
         let reason = || task.failure.clone().unwrap_or_default();
         self.events.publish(match (task.state, &task.done_by) {
             (TaskState::Succeeded, Some(node)) => {
                 Event::TaskSucceeded { task: task.id, node: node.clone(), paid: task.paid }
+            }
+            // Held: nothing moves until somebody decides.
+            (TaskState::Waiting, _) => return,
+            (TaskState::Queued, _) if task.fence == 0 => {
+                self.work.notify_waiters();
+                Event::TaskQueued { task: task.id }
             }
             (TaskState::Queued | TaskState::Leased, _) => {
                 self.work.notify_waiters();

@@ -18,7 +18,10 @@ use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
 use crate::registry::{Heartbeat, Node};
-use crate::scheduler::{Assignment, Claim, Completion, Executor, News, Notes, Outcome, Progress};
+use crate::scheduler::{
+    Assignment, Claim, Completion, Executor, News, Notes, Outcome, Progress, Results, Stop,
+};
+use crate::time::{Clock, Timestamp};
 
 /// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
 /// are filled in.
@@ -140,7 +143,22 @@ struct Held {
     renewed: std::time::Duration,
     progress: watch::Receiver<Option<Progress>>,
     notes: Arc<Notes>,
+    stop: watch::Sender<Option<Stop>>,
+    /// When it is dropped, if it was asked to stop.
+    drop_at: Option<std::time::Duration>,
     cancelled: CancellationToken,
+}
+
+impl Held {
+    /// Tells the job that its lease ends at `until`, and sees to it that it ends before.
+    fn ask_to_stop(&mut self, until: Timestamp, clock: &dyn Clock) {
+        if self.drop_at.is_none() {
+            // A tenth is left for saving and giving back.
+            let left = until.since(clock.now());
+            self.drop_at = Some(clock.elapsed().saturating_add(left.mul_f64(0.9)));
+            self.stop.send_replace(Some(Stop { until }));
+        }
+    }
 }
 
 /// An attempt that ended, on its way to the store; its slot is free only after that.
@@ -223,8 +241,17 @@ impl Core {
         let cancelled = CancellationToken::new();
         let clock = self.fog.shared.clock.clone();
         let notes = Arc::new(Notes::default());
-        let told = Told { progress: sender, notes: notes.clone() };
-        let held = Held { renewed: clock.elapsed(), progress, notes, cancelled: cancelled.clone() };
+        let (stop, stopped) = watch::channel(None);
+        let results = Results(self.fog.shared.stores.tasks.clone());
+        let told = Told { progress: sender, notes: notes.clone(), results, stop: stopped };
+        let held = Held {
+            renewed: clock.elapsed(),
+            progress,
+            notes,
+            stop,
+            drop_at: None,
+            cancelled: cancelled.clone(),
+        };
         self.lock().insert((assignment.task.id, assignment.task.fence), held);
         let executor = self.executors.get(&assignment.task.spec.kind).cloned();
         let node = self.node.clone();
@@ -330,6 +357,9 @@ impl Core {
             let now = clock.elapsed();
             let mut due = Vec::new();
             for ((task, fence), held) in self.lock().iter_mut() {
+                if held.drop_at.is_some_and(|end| end <= now) {
+                    held.cancelled.cancel();
+                }
                 let moved = held.progress.has_changed().unwrap_or(false);
                 if moved || held.notes.any() || now.saturating_sub(held.renewed) >= third {
                     let mut news = held.notes.take();
@@ -368,7 +398,12 @@ impl Core {
                 continue;
             };
             match answer {
-                Ok(_) => held.renewed = now,
+                Ok(task) => {
+                    held.renewed = now;
+                    if let Some(until) = task.lease.and_then(|lease| lease.preempt_at) {
+                        held.ask_to_stop(until, &*self.fog.shared.clock);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     tracing::info!(%error, "a lease is lost, its work is dropped");
                     held.cancelled.cancel();
@@ -396,7 +431,16 @@ impl Core {
     async fn beat(&self, sequence: u64) -> Result<()> {
         let connections = u32::try_from(self.lock().len()).unwrap_or(u32::MAX);
         let beat = Heartbeat { sequence, connections, ..(self.vitals)() };
-        self.fog.beat(&self.node.id, beat).await.map(drop)
+        let must_stop = beat
+            .power
+            .as_ref()
+            .is_some_and(|power| self.fog.shared.config.power.must_stop(power).is_err());
+        self.fog.beat(&self.node.id, beat).await?;
+        if must_stop {
+            // Its leases end early now: the jobs hear of it with the next look, not in a third.
+            self.lock().values_mut().for_each(|held| held.renewed = std::time::Duration::ZERO);
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(TaskId, u64), Held>> {

@@ -69,6 +69,9 @@ pub struct PowerPolicy {
     pub allow_user_active: bool,
     /// How long the good state must last after a refusal. Default 5 min.
     pub settle: Duration,
+    /// How long what runs may go on when somebody begins to use the device, or it is as hot as
+    /// [`stop_at`](Self::stop_at). Default 5 s: enough to save what was done.
+    pub stop_within: Duration,
 }
 
 impl Default for PowerPolicy {
@@ -82,11 +85,27 @@ impl Default for PowerPolicy {
             allow_metered: false,
             allow_user_active: false,
             settle: Duration::from_secs(5 * 60),
+            stop_within: Duration::from_secs(5),
         }
     }
 }
 
 impl PowerPolicy {
+    /// Whether what runs may go on: not while somebody uses the device, and not in great heat. What
+    /// only forbids to begin (an empty battery, a metered network) does not end what was begun.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn must_stop(&self, power: &PowerState) -> Eligibility {
+        if power.temperature.is_some_and(|heat| heat.get() >= self.stop_at) {
+            return Err(Ineligible::CoolingDown);
+        }
+        if power.user_active && !self.allow_user_active {
+            return Err(Ineligible::UserActive);
+        }
+        Ok(())
+    }
+
     /// What `power` alone says, in the document's order; hysteresis comes on top.
     ///
     /// # Errors
@@ -202,6 +221,19 @@ mod tests {
         for (power, expected) in cases {
             assert_eq!(policy.judge(&power), expected, "{power:?}");
         }
+    }
+
+    #[test]
+    fn only_its_user_and_great_heat_end_what_runs() {
+        let policy = PowerPolicy::default();
+        let hot = |heat| PowerState { temperature: Celsius::new(heat).ok(), ..charging(50.0) };
+        assert_eq!(policy.must_stop(&PowerState { charging: false, ..charging(1.0) }), Ok(()));
+        assert_eq!(policy.must_stop(&hot(64.9)), Ok(()));
+        assert_eq!(policy.must_stop(&hot(65.0)), Err(Ineligible::CoolingDown));
+        let used = PowerState { user_active: true, ..charging(50.0) };
+        assert_eq!(policy.must_stop(&used), Err(Ineligible::UserActive));
+        let shared = PowerPolicy { allow_user_active: true, ..policy };
+        assert_eq!(shared.must_stop(&used), Ok(()));
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub enum SchedulerError {
         /// Entries allowed.
         max: usize,
     },
+    /// A task is to run after one that is not there.
+    #[error("there is no task {0} to wait for: it must be submitted first")]
+    ParentNotFound(TaskId),
     /// A payer has as many open tasks as one may have.
     #[error(
         "{} has {most} open tasks, which is the most allowed ({limit}): wait until some end",
@@ -83,6 +86,7 @@ impl From<SchedulerError> for Error {
                 ErrorKind::Conflict
             }
             E::TooLarge { field, .. } => return Self::invalid(field, error),
+            E::ParentNotFound(_) => return Self::invalid("after", error),
             E::BatchTooLong { .. } => return Self::invalid("batch", error),
             E::QueueFull { .. } => ErrorKind::Exhausted,
             E::OverBudget(_) => return Self::invalid("price", error),

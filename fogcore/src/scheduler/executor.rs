@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_BYTES, MAX_LOG_LINES, News, Progress};
+use super::{MAX_BYTES, MAX_LOG_LINES, News, Progress, TaskStore};
 use crate::id::{TaskId, TaskKind};
+use crate::time::Timestamp;
 
 /// Does the work of one kind of task.
 ///
@@ -40,6 +41,10 @@ pub struct Job {
     pub cancelled: CancellationToken,
     /// What an attempt before this one saved with [`Job::save`]: work that need not be done again.
     pub checkpoint: Option<Bytes>,
+    /// The tasks that had to end before this one; see [`Job::result_of`].
+    pub parents: Vec<TaskId>,
+    pub(crate) results: Results,
+    pub(crate) stop: watch::Receiver<Option<Stop>>,
     pub(crate) progress: watch::Sender<Option<Progress>>,
     pub(crate) notes: Arc<Notes>,
 }
@@ -49,6 +54,36 @@ impl Job {
     /// latest report travels, with the next renewal of the lease.
     pub fn report(&self, done: f64, note: &str) {
         self.progress.send_replace(Some(Progress::new(done, note)));
+    }
+
+    /// Whether, and until when, the node is wanted for something else: a more urgent task, or
+    /// whoever owns it. The job should [save](Self::save) what it did and end with any failure;
+    /// that gives the task back, and the attempt does not count. Whoever goes on is dropped in time.
+    #[must_use]
+    pub fn stop_asked(&self) -> Option<Stop> {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the node is wanted for something else; for ever, if it never is.
+    pub async fn until_stop_asked(&self) -> Stop {
+        let mut stop = self.stop.clone();
+        match stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop) {
+            Some(stop) => stop,
+            // The worker is gone, and takes the job with it.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What one of the [parents](Self::parents) gave; none if it did not succeed.
+    ///
+    /// # Errors
+    /// InvalidInput for a task that is no parent; what the store says.
+    pub async fn result_of(&self, parent: TaskId) -> crate::Result<Option<Bytes>> {
+        if !self.parents.contains(&parent) {
+            let why = format!("task {} does not wait for task {parent}", self.task);
+            return Err(crate::Error::invalid("parent", why));
+        }
+        self.results.0.result(parent).await
     }
 
     /// Writes a line of up to 1,024 bytes into the task's log, where
@@ -76,6 +111,23 @@ impl Job {
         }
         self.notes.lock().checkpoint = Some(checkpoint);
         Ok(())
+    }
+}
+
+/// The end of a job that its node is needed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// When the lease ends, whatever happens.
+    pub until: Timestamp,
+}
+
+/// Where a job finds what its parents gave.
+#[derive(Clone)]
+pub(crate) struct Results(pub(crate) Arc<dyn TaskStore>);
+
+impl fmt::Debug for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results").finish_non_exhaustive()
     }
 }
 

@@ -36,13 +36,13 @@ mod store;
 mod task;
 mod working_set;
 
-pub(crate) use self::executor::Notes;
+pub(crate) use self::executor::{Notes, Results};
 pub use self::{
     error::SchedulerError,
-    executor::{Executor, Failure, Job, Output, executor_fn},
+    executor::{Executor, Failure, Job, Output, Stop, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Term},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
-    queue::QueuePolicy,
+    queue::{PreemptionPolicy, QueuePolicy},
     requirements::{GpuRequirement, Load, Requirements},
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,
@@ -50,7 +50,7 @@ pub use self::{
     },
     task::{
         Backoff, Budget, Checkpoint, Lease, LogLine, MAX_BYTES, MAX_LOG_LINE, MAX_LOG_LINES,
-        Progress, Task, TaskSpec, TaskState,
+        MAX_PARENTS, ParentFailure, Progress, Task, TaskSpec, TaskState,
     },
     working_set::{Changes, Named, WorkingSet, money_of, name_of},
 };

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::queue::{FairShares, QueuePolicy};
+use super::queue::{FairShares, QueuePolicy, Victim};
 use super::{
     Candidate, Explanation, LogLine, PlacementPolicy, Progress, Task, TaskSpec, TaskState,
 };
@@ -262,8 +262,39 @@ pub trait TaskStore: Send + Sync {
     /// Lets at most `limit` tasks whose backoff or delay has passed be leased, and tells how many.
     async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize>;
 
+    /// The most urgent ready tasks that are more urgent than something that runs, and have been
+    /// ready since `since` or before; at most `limit`. Costs next to nothing while all that runs
+    /// is as urgent as what waits.
+    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>>;
+
+    /// What these nodes hold, as much of it as fits into `limit` (1–1,000) per node.
+    async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>>;
+
+    /// Ends these leases early, at `at`: until then their holders may go on, and are told with
+    /// their next renewal; then the tasks wait again without having lost an attempt. Gives those
+    /// that were still held under the named token and do not make room already.
+    async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>>;
+
+    /// Looks at no more than `limit` tasks that wait for others, one of which ended: they may run
+    /// now, are cancelled or held, as they say. Gives those that changed; whoever ends tasks that
+    /// are [awaited](Task::awaited) should call it, and again while it gives any, because what it
+    /// cancels may be awaited, too. What it did not come to is found the next time.
+    async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>>;
+
+    /// Lets a task run that is [held](super::ParentFailure::Hold) because of its parents.
+    ///
+    /// # Errors
+    /// NotFound, or Conflict if it is not held.
+    async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task>;
+
     /// Removes payload, result, explanation and log of at most `limit` tasks that ended and were
-    /// kept for as long as they should be, and tells how many. The tasks stay, and say so.
+    /// kept for as long as they should be, and tells how many. The tasks stay, and say so. What open tasks
+    /// wait for keeps what belongs to it for longer.
     async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize>;
 
     /// The task.

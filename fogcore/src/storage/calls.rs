@@ -9,6 +9,7 @@ use super::{check_batch, ended};
 use crate::error::Result;
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::{self, Account, Applied, HoldState, LedgerError, Posted, Transfer};
+use crate::scheduler::queue::Victim;
 use crate::scheduler::{
     self, Claim, Completion, NewTask, Outcome, QueuePolicy, Renewal, SchedulerError, Submitted,
     Task, WorkingSet,
@@ -97,6 +98,48 @@ impl<R: Request + From<Change>> Writer<R> {
     /// at again, under the lock.
     pub(super) async fn expire_tasks(&self, due: Vec<TaskId>, now: Timestamp) -> Result<Vec<Task>> {
         Ok(ended(self.each(due, now, |task| *task, |_| None, WorkingSet::expire).await?))
+    }
+
+    /// Looks at these tasks again, each with the parents that it names.
+    pub(super) async fn advance(
+        &self,
+        due: Vec<(TaskId, TaskId)>,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut wanted = Wanted::tasks(due.iter().map(|(child, _)| *child), [], now);
+        wanted.bare.extend(due.iter().map(|(_, parent)| *parent));
+        let children: std::collections::BTreeSet<_> =
+            due.into_iter().map(|(child, _)| child).collect();
+        let advance = move |set: &mut WorkingSet| {
+            children.iter().map(|child| set.advance(*child, now)).collect()
+        };
+        Ok(ended(self.decide(wanted, advance).await?))
+    }
+
+    pub(super) async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        check_batch(victims.len(), scheduler::MAX_BATCH)?;
+        if victims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = Wanted::without_money(victims.iter().map(|victim| victim.task), now);
+        let preempt = move |set: &mut WorkingSet| {
+            victims.iter().map(|victim| set.preempt(victim, at)).collect()
+        };
+        Ok(ended(self.decide(wanted, preempt).await?))
+    }
+
+    pub(super) async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        let mut answers =
+            self.each(vec![task], now, |task| *task, |_| None, WorkingSet::resume).await?;
+        answers.pop().unwrap_or_else(|| Err(SchedulerError::TaskNotFound(task).into()))
     }
 
     /// Marks what belongs to these tasks as removed, where it still is to be.

@@ -88,6 +88,7 @@ impl Wanted {
     /// the money of the new ones.
     pub(super) fn submissions(tasks: &[NewTask], now: Timestamp) -> Self {
         let mut wanted = Self::tasks(tasks.iter().map(|task| task.id), [], now);
+        wanted.bare.extend(tasks.iter().flat_map(|task| task.spec.after.iter().copied()));
         wanted.names.extend(tasks.iter().filter_map(|task| name_of(&task.spec)));
         wanted.payers.extend(tasks.iter().map(|task| task.spec.payer().cloned()));
         wanted.payers.dedup();

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::registry::Node;
 use crate::scheduler::{
     Assignment, Claim, Completion, Executor, Failure, Job, MAX_BYTES, Notes, Outcome, Output,
-    Progress, Usage, settlement,
+    Progress, Results, Stop, Usage, settlement,
 };
 use crate::time::Clock;
 
@@ -34,13 +34,15 @@ impl Ended {
 pub(super) struct Told {
     pub(super) progress: watch::Sender<Option<Progress>>,
     pub(super) notes: Arc<Notes>,
+    pub(super) results: Results,
+    pub(super) stop: watch::Receiver<Option<Stop>>,
 }
 
 pub(super) async fn execute(
     executor: Option<Arc<dyn Executor>>,
     assignment: Assignment,
     node: &Node,
-    Told { progress, notes }: Told,
+    Told { progress, notes, results, stop }: Told,
     cancelled: CancellationToken,
     clock: &dyn Clock,
 ) -> Ended {
@@ -56,6 +58,9 @@ pub(super) async fn execute(
         attempt: task.attempts,
         cancelled: cancelled.clone(),
         checkpoint,
+        parents: task.spec.after.clone(),
+        results,
+        stop: stop.clone(),
         progress,
         notes: notes.clone(),
     };
@@ -85,6 +90,10 @@ pub(super) async fn execute(
             let usage = Usage { busy, bytes_moved };
             let reward = settlement::reward(node, &task.spec, &usage);
             (Outcome::Succeeded { result, reward }, bytes_moved)
+        }
+        // It was asked to stop, and did.
+        Err(Failure { permanent: false, .. }) if stop.borrow().is_some() => {
+            return Ended::Dropped(claim);
         }
         Err(Failure { reason, permanent }) => (Outcome::Failed { reason, permanent }, 0),
     };

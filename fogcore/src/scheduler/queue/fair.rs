@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn deadlines_go_before_places_and_priorities_before_both() {
-        let at = |seconds| Timestamp::from_micros(seconds * 1_000_000).ok();
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).ok();
         let mut ranks = vec![
             Rank { priority: 0, deadline: None, place: 1 },
             Rank { priority: 0, deadline: at(9), place: 2 },

@@ -17,10 +17,12 @@
 pub mod count;
 pub mod fair;
 mod policy;
+pub mod preempt;
 
 pub(in crate::scheduler) use self::count::count_change;
 pub use self::{
     count::{Count, Counts, Demand, Group},
     fair::{FairShares, Lane, Rank},
     policy::QueuePolicy,
+    preempt::{PreemptionPolicy, Victim},
 };

@@ -1,5 +1,6 @@
 //! A task: what is asked, how far it is, and which changes its state allows.
 
+mod after;
 mod backoff;
 mod checkpoint;
 mod log;
@@ -11,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    after::{MAX_PARENTS, ParentFailure},
     backoff::Backoff,
     checkpoint::Checkpoint,
     log::{LogLine, MAX_LOG_LINE, MAX_LOG_LINES},
@@ -18,6 +20,7 @@ pub use self::{
     state::TaskState,
 };
 pub(in crate::scheduler) use self::{
+    after::{Verdict, judge},
     log::cut,
     spec::{DEFAULT_RETENTION, check_retention},
 };
@@ -44,6 +47,9 @@ pub struct Lease {
     pub granted_at: Timestamp,
     /// Until when, unless it is renewed.
     pub expires_at: Timestamp,
+    /// If it has to make room for a more urgent task: when it ends, whether it is renewed or not.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preempt_at: Option<Timestamp>,
 }
 
 /// How far a node says it is.
@@ -116,6 +122,12 @@ pub struct Task {
     /// What its holders saved for the next attempt, while it is open.
     #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint: Option<Checkpoint>,
+    /// Whether other tasks wait, or waited, for it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub awaited: bool,
+    /// While it waits: whether it does so until somebody resumes it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held: bool,
 }
 
 const fn default_retention() -> Duration {
@@ -171,6 +183,8 @@ impl Task {
             purged_at: None,
             log_lines: 0,
             checkpoint: None,
+            awaited: false,
+            held: false,
         }
     }
 
@@ -198,8 +212,13 @@ impl Task {
         self.attempts += 1;
         self.fence += 1;
         self.progress = None;
-        self.lease =
-            Some(Lease { node: node.clone(), fence: self.fence, granted_at: now, expires_at });
+        self.lease = Some(Lease {
+            node: node.clone(),
+            fence: self.fence,
+            granted_at: now,
+            expires_at,
+            preempt_at: None,
+        });
         Ok(())
     }
 
@@ -225,8 +244,17 @@ impl Task {
         debug_assert!(state.is_final());
         self.state = state;
         self.lease = None;
+        self.held = false;
         self.ended_at = Some(now);
         self.failure = failure;
+    }
+
+    /// Lets a task that waited for others wait for a node.
+    pub(in crate::scheduler) fn enqueue(&mut self, now: Timestamp) {
+        self.state = TaskState::Queued;
+        self.held = false;
+        self.failure = None;
+        self.ready_at = self.spec.not_before.map_or(now, |from| from.max(now));
     }
 
     /// Takes the lease away and puts the task back in the queue.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backoff, is_default};
+use super::{Backoff, MAX_PARENTS, ParentFailure, is_default};
 use crate::amount::Amount;
 use crate::error::{Error, Result};
-use crate::id::{AccountId, IdempotencyKey, TaskKind};
+use crate::id::{AccountId, IdempotencyKey, TaskId, TaskKind};
 use crate::scheduler::{Requirements, SchedulerError};
 use crate::time::Timestamp;
 
@@ -58,6 +58,13 @@ pub struct TaskSpec {
     /// Default: what the fog's [`QueuePolicy`](crate::scheduler::QueuePolicy) says.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retain_for: Option<Duration>,
+    /// The tasks that must have ended before it may run: its parents, at most 64, submitted before
+    /// it or before it in one batch. Their results are kept until it ends, and its job can read them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after: Vec<TaskId>,
+    /// What becomes of it when one of them ends without success.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub if_parent_fails: ParentFailure,
 }
 
 /// What a task gave is kept for a week, unless somebody says otherwise.
@@ -92,6 +99,8 @@ impl TaskSpec {
             backoff: Backoff::default(),
             not_before: None,
             retain_for: None,
+            after: Vec::new(),
+            if_parent_fails: ParentFailure::default(),
         }
     }
 
@@ -134,6 +143,10 @@ impl TaskSpec {
         self.backoff.check()?;
         if self.not_before.zip(self.deadline).is_some_and(|(from, until)| from >= until) {
             return Err(Error::invalid("not_before", "must be before the deadline"));
+        }
+        let distinct: std::collections::BTreeSet<_> = self.after.iter().collect();
+        if self.after.len() > MAX_PARENTS || distinct.len() < self.after.len() {
+            return Err(Error::invalid("after", "at most 64 tasks, each named once, are allowed"));
         }
         if let Some(time) = self.retain_for {
             check_retention("retain_for", time)?;
@@ -192,7 +205,7 @@ mod tests {
 
     #[test]
     fn times_that_contradict_each_other_are_refused() {
-        let at = |seconds| Timestamp::from_micros(seconds * 1_000_000).ok();
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).ok();
         let late = TaskSpec { not_before: at(5), deadline: at(5), ..spec() };
         assert_eq!(late.check(b"").unwrap_err().field(), Some("not_before"));
         TaskSpec { not_before: at(4), deadline: at(5), ..spec() }.check(b"").unwrap();

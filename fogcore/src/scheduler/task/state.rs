@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 /// Where a task is in its life.
 ///
-/// `Queued → Leased → Succeeded`; from `Leased` back to `Queued` when an attempt fails or its
+/// `Waiting → Queued → Leased → Succeeded`; it waits only for other tasks. From `Leased` back to `Queued` when an attempt fails or its
 /// lease runs out, or on to `Dead` when that was the last attempt; `Failed` when an executor says
-/// that trying again is no use, or the deadline passes in the queue; `Cancelled` from both.
+/// that trying again is no use, or the deadline passes before it was handed out; `Cancelled` from
+/// all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
+    /// It waits for other tasks to end.
+    Waiting,
     /// It waits for a node.
     Queued,
     /// A node holds it.
@@ -26,19 +29,27 @@ pub enum TaskState {
 
 impl TaskState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Leased, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Dead];
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Queued,
+        Self::Leased,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Dead,
+    ];
 
     /// Whether nothing can change any more.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Leased)
+        !matches!(self, Self::Waiting | Self::Queued | Self::Leased)
     }
 
     /// Its name, as in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Queued => "queued",
             Self::Leased => "leased",
             Self::Succeeded => "succeeded",

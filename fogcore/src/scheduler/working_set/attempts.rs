@@ -4,6 +4,7 @@ use super::WorkingSet;
 use crate::amount::Amount;
 use crate::error::Result;
 use crate::id::TaskId;
+use crate::scheduler::queue::Victim;
 use crate::scheduler::task::cut;
 use crate::scheduler::{
     Checkpoint, Claim, Completion, Explanation, LogLine, MAX_BYTES, MAX_LOG_LINES, Outcome,
@@ -35,7 +36,10 @@ impl WorkingSet {
     /// As there.
     pub fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<Task> {
         let mut task = self.find(renewal.claim.task)?;
-        task.held_by(&renewal.claim)?.expires_at = renewal.expires_at;
+        let lease = task.held_by(&renewal.claim)?;
+        // Who has to make room may renew, and say what it has to say, but not stay.
+        lease.expires_at =
+            lease.preempt_at.map_or(renewal.expires_at, |end| end.min(renewal.expires_at));
         let fence = renewal.claim.fence;
         if let Some(bytes) = renewal.news.checkpoint {
             let found = bytes.len();
@@ -93,6 +97,23 @@ impl WorkingSet {
         self.log(&mut task, lines.0, lines.1, now);
         self.tally(claim.node, &tally);
         Ok(self.keep(task))
+    }
+
+    /// Ends a lease early, at `at`; see [`TaskStore::preempt`](crate::scheduler::TaskStore::preempt).
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn preempt(&mut self, victim: &Victim, at: Timestamp) -> Result<Option<Task>> {
+        let mut task = self.find(victim.task)?;
+        match &mut task.lease {
+            Some(lease) if lease.fence == victim.fence && lease.preempt_at.is_none() => {
+                lease.preempt_at = Some(at);
+                lease.expires_at = lease.expires_at.min(at);
+            }
+            // It ended, or makes room already.
+            _ => return Ok(None),
+        }
+        Ok(Some(self.keep(task)))
     }
 
     /// Gives a lease back; see [`TaskStore::release`](crate::scheduler::TaskStore::release).

@@ -34,11 +34,19 @@ impl WorkingSet {
             if lease.expires_at > now {
                 return Ok(None);
             }
+            if lease.preempt_at.is_some_and(|end| end <= now) {
+                // It made room: that is no attempt, and no fault of its node.
+                task.attempts -= 1;
+                task.requeue(now);
+                task.failure = Some("its node was needed for something else".to_owned());
+                self.tally(lease.node, &Tally { released: 1, ..Tally::default() });
+                return Ok(Some(self.keep(task)));
+            }
             // Losing its node is not the task's fault: it waits for no backoff.
             let reason = format!("the lease of \"{}\" ran out", lease.node);
             self.fail_attempt(&mut task, &reason, false, now, now)?;
             self.tally(lease.node, &Tally { lost: 1, ..Tally::default() });
-        } else if task.state == TaskState::Queued
+        } else if !task.state.is_final()
             && task.spec.deadline.is_some_and(|deadline| deadline <= now)
         {
             self.end(&mut task, TaskState::Failed, "the deadline passed".to_owned(), now)?;
@@ -72,6 +80,12 @@ impl WorkingSet {
     ) {
         if task.checkpoint.take().is_some() {
             self.changes.finished.push(task.id);
+        }
+        if task.awaited {
+            self.changes.parents_ended.push(task.id);
+        }
+        if !task.spec.after.is_empty() {
+            self.changes.unlinked.push(task.id);
         }
         task.end(state, failure, now);
     }

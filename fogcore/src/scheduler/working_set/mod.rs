@@ -6,6 +6,7 @@
 
 mod attempts;
 mod ends;
+mod parents;
 mod submit;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -58,6 +59,14 @@ pub struct Changes {
     pub checkpoints: Vec<(TaskId, Bytes)>,
     /// Tasks whose checkpoint is of no use any more.
     pub finished: Vec<TaskId>,
+    /// New tasks that wait for others: which, for whom, and whether that one is still open.
+    pub linked: Vec<(TaskId, TaskId, bool)>,
+    /// Tasks that ended while others waited for them: those are to be looked at.
+    pub parents_ended: Vec<TaskId>,
+    /// Tasks that were looked at because of that.
+    pub advanced: Vec<TaskId>,
+    /// Tasks that ended and needed others: what those gave may go.
+    pub unlinked: Vec<TaskId>,
     /// Tasks whose payload, result, explanation and log go.
     pub purged: Vec<TaskId>,
 }

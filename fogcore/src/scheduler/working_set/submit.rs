@@ -35,11 +35,16 @@ impl WorkingSet {
         let payer = new.spec.payer().cloned();
         let open = self.open.get(&payer).copied().unwrap_or_default();
         policy.admit(payer.as_ref(), u64::try_from(open).unwrap_or_default())?;
+        // Before any money moves: a parent that is not there refuses the task.
+        self.parents(&new.spec)?;
         if let Some(hold) = settlement::reserve(new.id, &new.spec) {
             self.book.apply(&hold, now).map_err(Error::from)?;
         }
         let mut task = Task::new(new.id, new.spec, fingerprint, now);
         task.retain_for = task.spec.retain_for.unwrap_or(policy.retain_for);
+        if !task.spec.after.is_empty() {
+            self.wait_for(&mut task, now)?;
+        }
         self.load_task(task.clone());
         self.count(None, &task);
         self.changes.tasks.push(task.id);

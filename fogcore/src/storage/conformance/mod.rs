@@ -26,6 +26,8 @@ pub mod ledger;
 pub mod life;
 pub mod money;
 pub mod nodes;
+pub mod parents;
+pub mod preemption;
 pub mod queue;
 pub mod random;
 pub mod stream;
@@ -84,6 +86,14 @@ macro_rules! conformance_suite {
                 what_belongs_to_a_task_goes_when_its_time_is_over
                 the_log_is_kept_in_order_and_within_its_limits
                 a_checkpoint_goes_to_the_next_attempt,
+            parents: a_task_waits_until_its_parents_ended
+                what_a_failed_parent_means_is_the_tasks_choice
+                a_chain_of_tasks_is_called_off_from_its_beginning
+                a_parent_must_be_there what_a_parent_gave_is_kept_while_it_is_needed
+                the_deadline_of_a_waiting_task_counts,
+            preemption: an_urgent_task_is_found_only_if_something_less_urgent_runs
+                a_preempted_task_waits_again_and_keeps_its_attempt
+                who_ends_within_the_notice_is_paid,
             money: submitting_reserves_and_success_pays_the_price a_stale_holder_is_not_paid
                 a_report_sent_twice_pays_once every_end_without_success_frees_the_budget
                 a_budget_that_is_not_covered_is_refused a_price_above_the_budget_changes_nothing

@@ -65,7 +65,7 @@ impl TaskIndex {
             } else {
                 Queue::Delayed(task.ready_at)
             }),
-            deadline: task.spec.deadline.filter(|_| queued),
+            deadline: task.spec.deadline.filter(|_| queued || task.state == TaskState::Waiting),
             lease: task.lease.as_ref().map(|lease| (lease.expires_at, lease.node.clone())),
             kept_until: task.kept_until(),
         };
@@ -169,10 +169,35 @@ impl TaskIndex {
         }
     }
 
+    /// The most urgent ready tasks that are more urgent than something that runs.
+    pub(super) fn urgent(&self, since: Timestamp, limit: usize, set: &WorkingSet) -> Vec<Task> {
+        let leased = self.counts.keys().filter(|group| group.state == TaskState::Leased);
+        let Some(least) = leased.map(|group| group.priority).min() else { return Vec::new() };
+        let mut ranks: Vec<_> = self
+            .ready
+            .values()
+            .flat_map(|class| class.iter().take_while(|(rank, _)| rank.priority > least))
+            .collect();
+        ranks.sort_unstable_by_key(|(rank, _)| **rank);
+        let tasks = ranks.into_iter().filter_map(|(_, id)| set.task(*id));
+        tasks.filter(|task| task.ready_at <= since).take(limit).cloned().collect()
+    }
+
+    /// What the node holds.
+    pub(super) fn held_by(&self, node: &NodeId) -> impl Iterator<Item = TaskId> {
+        self.held.get(node).into_iter().flat_map(|held| held.keys().copied())
+    }
+
     /// Tasks that ended and were kept until now.
-    pub(super) fn kept_until(&self, now: Timestamp, limit: usize) -> Vec<TaskId> {
+    pub(super) fn kept_until(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        may_go: impl Fn(TaskId) -> bool,
+    ) -> Vec<TaskId> {
         let until = (now, TaskId::from_uuid(uuid::Uuid::max()));
-        self.kept.range(..=until).take(limit).map(|(_, id)| *id).collect()
+        let over = self.kept.range(..=until).map(|(_, id)| *id);
+        over.filter(|id| may_go(*id)).take(limit).collect()
     }
 
     pub(super) fn loads(&self) -> &HashMap<NodeId, Load> {

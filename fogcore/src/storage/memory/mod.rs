@@ -2,6 +2,7 @@
 
 mod index;
 mod journal;
+mod links;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 use self::index::TaskIndex;
 use self::journal::Journal;
+use self::links::Links;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
 use crate::ledger::{
@@ -21,6 +23,7 @@ use crate::ledger::{
 use crate::registry::{
     Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
 };
+use crate::scheduler::queue::Victim;
 use crate::scheduler::{
     self, Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, MAX_LOG_LINES,
     Matcher, NewTask, Offer, QueuePolicy, Renewal, SchedulerError, Submitted, Tally, Task,
@@ -47,6 +50,7 @@ struct State {
     tallies: BTreeMap<NodeId, Tally>,
     logs: HashMap<TaskId, BTreeMap<u64, LogLine>>,
     checkpoints: HashMap<TaskId, Bytes>,
+    links: Links,
 }
 
 impl MemoryStore {
@@ -67,6 +71,7 @@ impl State {
         let changes = self.set.book.take_changes();
         self.journal.record(changes, &self.set.book);
         let changes = self.set.take_changes();
+        self.links.update(&changes);
         for id in changes.tasks {
             if let Some(task) = self.set.task(id) {
                 self.index.update(task, now);
@@ -335,10 +340,50 @@ impl TaskStore for MemoryStore {
         Ok(due.len())
     }
 
+    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let state = self.lock();
+        Ok(state.index.urgent(since, limit, &state.set))
+    }
+
+    async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let state = self.lock();
+        let held = nodes.iter().flat_map(|node| state.index.held_by(node).take(limit));
+        Ok(held.filter_map(|id| state.set.task(id)).cloned().collect())
+    }
+
+    async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        check_batch(victims.len(), scheduler::MAX_BATCH)?;
+        let answers = self.lock().each(victims, now, |set, victim| set.preempt(&victim, at));
+        Ok(crate::storage::ended(answers))
+    }
+
+    async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let state = &mut *self.lock();
+        let due = state.links.due(limit);
+        let answers = state.each(due, now, |set, id| set.advance(id, now));
+        Ok(crate::storage::ended(answers))
+    }
+
+    async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        let state = &mut *self.lock();
+        let answer = state.set.resume(task, now);
+        state.settle(now);
+        answer
+    }
+
     async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize> {
         let limit = page_limit(limit)?;
         let state = &mut *self.lock();
-        let due = state.index.kept_until(now, limit);
+        let links = &state.links;
+        let due = state.index.kept_until(now, limit, |id| !links.is_needed(id));
         let purged = state.each(due, now, |set, id| set.purge(id, now));
         Ok(purged.into_iter().flatten().filter(|purged| *purged).count())
     }

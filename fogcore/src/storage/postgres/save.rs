@@ -34,7 +34,10 @@ impl Loaded {
             self.add(connection, &new, now).await?;
         }
         let new: BTreeSet<_> = new.into_iter().collect();
-        let changed: BTreeSet<_> = changes.tasks.iter().filter(|id| !new.contains(id)).collect();
+        // A new task that has ended already, because a parent had, has more to say than new ones.
+        let has_ended = |id| self.set.task(id).is_some_and(|task| task.state.is_final());
+        let more = |id: &&TaskId| !new.contains(id) || has_ended(**id);
+        let changed: BTreeSet<_> = changes.tasks.iter().filter(more).collect();
         if !changed.is_empty() {
             let changed: Vec<_> = changed.into_iter().copied().collect();
             self.change(connection, &changed, now).await?;
@@ -220,6 +223,35 @@ impl Loaded {
             .bind(saved.values().map(|bytes| bytes.as_ref()).collect::<Vec<_>>())
             .execute(&mut *connection)
             .await?;
+        }
+        if !changes.linked.is_empty() {
+            let linked = &changes.linked;
+            sqlx::query(
+                "INSERT INTO task_links SELECT * FROM unnest($1::uuid[], $2::uuid[],
+                     $3::smallint[])",
+            )
+            .bind(column(linked, |(child, _, _)| child.uuid()))
+            .bind(column(linked, |(_, parent, _)| parent.uuid()))
+            .bind(column(linked, |(_, _, open)| if *open { 0_i16 } else { 2 }))
+            .execute(&mut *connection)
+            .await?;
+        }
+        let moved = [
+            (
+                "UPDATE task_links SET state = 1 WHERE parent = ANY($1) AND state = 0",
+                &changes.parents_ended,
+            ),
+            (
+                "UPDATE task_links SET state = 2 WHERE child = ANY($1) AND state = 1",
+                &changes.advanced,
+            ),
+            ("DELETE FROM task_links WHERE child = ANY($1)", &changes.unlinked),
+        ];
+        for (sql, ids) in moved {
+            if !ids.is_empty() {
+                let ids = column(ids, |id| id.uuid());
+                sqlx::query(sql).bind(ids).execute(&mut *connection).await?;
+            }
         }
         let gone = [
             ("DELETE FROM checkpoints WHERE seq = ANY($1)", &changes.finished),

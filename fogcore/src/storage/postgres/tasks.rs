@@ -13,6 +13,7 @@ use super::select::is_there_work;
 use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
+use crate::scheduler::queue::Victim;
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
     Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
@@ -31,6 +32,34 @@ impl PostgresStore {
         row.map(|row| read(&row)).transpose()
     }
 }
+
+/// Ready tasks that are more urgent than the least urgent one that runs. The counts tell which
+/// priorities there are, so that nothing is searched while there are none such.
+const URGENT: &str = "WITH RECURSIVE
+     least (priority) AS (
+         SELECT min(l.priority) FROM (SELECT priority FROM task_counts WHERE state = 'leased'
+                                      GROUP BY priority HAVING sum(tasks) > 0) AS l),
+     classes (class, n) AS (
+         SELECT (SELECT min(class) FROM tasks WHERE state = 'queued' AND ready
+             AND EXISTS (SELECT 1 FROM task_counts AS q, least WHERE q.state = 'queued'
+                         AND q.priority > least.priority
+                         GROUP BY q.priority HAVING sum(q.tasks) > 0)), 1
+         UNION ALL
+         SELECT (SELECT min(class) FROM tasks
+                 WHERE state = 'queued' AND ready AND class > classes.class), n + 1
+         FROM classes WHERE class IS NOT NULL AND n < 1024
+     )
+     SELECT t.task FROM classes AS c CROSS JOIN LATERAL
+         (SELECT task, priority, deadline, seq, ready_at FROM tasks
+          WHERE state = 'queued' AND ready
+          AND class = c.class AND priority > (SELECT priority FROM least)
+          ORDER BY priority DESC, deadline, seq LIMIT $2) AS t
+     WHERE t.ready_at <= $1
+     ORDER BY t.priority DESC, t.deadline, t.seq LIMIT $2";
+
+/// Tasks that are to be looked at, with all that they wait for.
+const ADVANCE: &str = "SELECT child, parent FROM task_links WHERE child = ANY(ARRAY(
+     SELECT DISTINCT child FROM task_links WHERE state = 1 LIMIT $1))";
 
 #[async_trait]
 impl TaskStore for PostgresStore {
@@ -89,7 +118,8 @@ impl TaskStore for PostgresStore {
             "SELECT id FROM tasks WHERE state = 'leased' AND expires_at <= $1
              UNION ALL
              SELECT id FROM tasks
-             WHERE state = 'queued' AND deadline IS NOT NULL AND deadline <= $1
+             WHERE (state = 'queued' OR state = 'waiting') AND deadline IS NOT NULL
+             AND deadline <= $1
              LIMIT $2",
         );
         let due = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
@@ -109,11 +139,56 @@ impl TaskStore for PostgresStore {
         Ok(done.len())
     }
 
+    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let query = sqlx::query(URGENT).bind(since.as_micros()).bind(integer(limit));
+        self.readers.fetch_all(query).await?.iter().map(rows::task).collect()
+    }
+
+    async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let query = sqlx::query(
+            "SELECT t.task FROM unnest($1::text[]) AS n (node) CROSS JOIN LATERAL
+                 (SELECT task FROM tasks WHERE state = 'leased' AND node = n.node LIMIT $2) AS t",
+        );
+        let nodes: Vec<_> = nodes.iter().map(NodeId::as_str).collect();
+        let query = query.bind(nodes).bind(integer(limit));
+        self.readers.fetch_all(query).await?.iter().map(rows::task).collect()
+    }
+
+    async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        self.writer.preempt(victims, at, now).await
+    }
+
+    async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let due = self.readers.fetch_all(sqlx::query(ADVANCE).bind(integer(limit))).await?;
+        let pair = |row: &PgRow| {
+            let task = |column| get(row, column).map(TaskId::from_uuid);
+            Ok((task("child")?, task("parent")?))
+        };
+        let due = due.iter().map(pair).collect::<Result<_>>()?;
+        self.idle.store(false, Ordering::Relaxed);
+        self.writer.advance(due, now).await
+    }
+
+    async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        self.idle.store(false, Ordering::Relaxed);
+        self.writer.resume(task, now).await
+    }
+
     async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize> {
         let limit = page_limit(limit)?;
         let query = sqlx::query(
             "SELECT id FROM tasks WHERE state <> 'queued' AND state <> 'leased'
-             AND expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
+             AND expires_at IS NOT NULL AND expires_at <= $1
+             AND NOT EXISTS (SELECT 1 FROM task_links WHERE parent = tasks.id)
+             ORDER BY expires_at LIMIT $2",
         );
         let due = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
         let due = due.iter().map(|row| get(row, "id").map(TaskId::from_uuid));

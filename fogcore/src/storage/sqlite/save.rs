@@ -90,7 +90,10 @@ impl Loaded {
         now: Timestamp,
     ) -> Result<impl Iterator<Item = Result<Batch>>> {
         let new: BTreeSet<_> = changes.payloads.iter().map(|(id, _)| *id).collect();
-        let changed: BTreeSet<_> = changes.tasks.iter().filter(|id| !new.contains(id)).collect();
+        // A new task that has ended already, because a parent had, has more to say than new ones.
+        let has_ended = |id| self.set.task(id).is_some_and(|task| task.state.is_final());
+        let more = |id: &&TaskId| !new.contains(id) || has_ended(**id);
+        let changed: BTreeSet<_> = changes.tasks.iter().filter(more).collect();
         let new = changes.payloads.iter().map(|(id, _)| self.placed(*id)).collect::<Result<_>>()?;
         let changed = changed.into_iter().map(|id| self.placed(*id)).collect::<Result<_>>()?;
         let why = changes.explanations.iter().map(|(id, why)| Ok((self.placed(*id)?.0, why)));
@@ -143,6 +146,10 @@ impl Loaded {
             .chain(OLD_LINES.batches(oldest.into_iter().collect(), bind_oldest))
             .chain(CHECKPOINTS.batches(saved.collect::<Result<_>>()?, bind_bytes))
             .chain(goes!("checkpoints").batches(finished, bind_place))
+            .chain(LINKS.batches(changes.linked.clone(), bind_link))
+            .chain(PARENTS_ENDED.batches(changes.parents_ended.clone(), bind_id))
+            .chain(ADVANCED.batches(changes.advanced.clone(), bind_id))
+            .chain(UNLINKED.batches(changes.unlinked.clone(), bind_id))
             .chain(gone(goes!("payloads")))
             .chain(gone(goes!("results")))
             .chain(gone(goes!("explanations")))
@@ -194,6 +201,43 @@ const OLD_LINES: Rows = Rows {
 
 fn bind_oldest(row: &mut Values, (seq, number): (i64, u64)) -> Result<()> {
     row.push(seq).push(integer(number));
+    Ok(())
+}
+
+const LINKS: Rows = Rows {
+    head: "INSERT INTO task_links (child, parent, state) SELECT * FROM (",
+    columns: 3,
+    tail: NO_FILLING,
+};
+
+fn bind_link(row: &mut Values, (child, parent, open): (TaskId, TaskId, bool)) -> Result<()> {
+    let state = if open { 0 } else { 2 };
+    row.push(id_bytes(child.uuid())).push(id_bytes(parent.uuid())).push(state);
+    Ok(())
+}
+
+const PARENTS_ENDED: Rows = Rows {
+    head: "UPDATE task_links SET state = 1 WHERE state = 0
+        AND parent IN (SELECT column1 FROM (",
+    columns: 1,
+    tail: "))",
+};
+
+const ADVANCED: Rows = Rows {
+    head: "UPDATE task_links SET state = 2 WHERE state = 1
+        AND child IN (SELECT column1 FROM (",
+    columns: 1,
+    tail: "))",
+};
+
+const UNLINKED: Rows = Rows {
+    head: "DELETE FROM task_links WHERE child IN (SELECT column1 FROM (",
+    columns: 1,
+    tail: "))",
+};
+
+fn bind_id(row: &mut Values, id: TaskId) -> Result<()> {
+    row.push(id_bytes(id.uuid()));
     Ok(())
 }
 

@@ -9,11 +9,13 @@ use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
 use super::error::OrStoreError;
+use super::lists::texts;
 use super::rows::{self, count, get, id, id_bytes, integer, json};
 use super::select::is_there_work;
 use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
+use crate::scheduler::queue::Victim;
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
     Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
@@ -44,6 +46,31 @@ impl SqliteStore {
         row.map(|row| read(&row)).transpose()
     }
 }
+
+/// Ready tasks that are more urgent than the least urgent one that runs. The counts tell which
+/// priorities there are, so that nothing is searched while there are none such.
+const URGENT: &str = "WITH RECURSIVE
+     least (priority) AS (SELECT min(priority) FROM task_counts
+                          WHERE state = 'leased' AND tasks > 0),
+     classes (class) AS (
+         SELECT min(class) FROM tasks WHERE state = 'queued' AND ready = 1
+             AND EXISTS (SELECT 1 FROM task_counts, least WHERE state = 'queued' AND tasks > 0
+                         AND task_counts.priority > least.priority)
+         UNION ALL
+         SELECT (SELECT min(class) FROM tasks
+                 WHERE state = 'queued' AND ready = 1 AND class > classes.class)
+         FROM classes WHERE class IS NOT NULL LIMIT 1024
+     )
+     SELECT t.task FROM classes c CROSS JOIN tasks t
+     WHERE t.seq IN (SELECT seq FROM tasks WHERE state = 'queued' AND ready = 1
+                     AND class = c.class AND priority > (SELECT priority FROM least)
+                     ORDER BY priority DESC, deadline IS NULL, deadline, seq LIMIT +?2)
+     AND t.ready_at <= ?1
+     ORDER BY t.priority DESC, t.deadline IS NULL, t.deadline, t.seq LIMIT +?2";
+
+/// Tasks that are to be looked at, with all that they wait for.
+const ADVANCE: &str = "SELECT child, parent FROM task_links WHERE child IN
+     (SELECT DISTINCT child FROM task_links WHERE state = 1 LIMIT +?)";
 
 #[async_trait]
 impl TaskStore for SqliteStore {
@@ -99,7 +126,8 @@ impl TaskStore for SqliteStore {
             "SELECT id FROM tasks WHERE state = 'leased' AND expires_at <= ?1
              UNION ALL
              SELECT id FROM tasks
-             WHERE state = 'queued' AND deadline IS NOT NULL AND deadline <= ?1
+             WHERE (state = 'queued' OR state = 'waiting') AND deadline IS NOT NULL
+             AND deadline <= ?1
              LIMIT +?2",
         )
         .bind(now.as_micros())
@@ -139,11 +167,68 @@ impl TaskStore for SqliteStore {
         Ok(usize::try_from(promoted).unwrap_or(usize::MAX))
     }
 
+    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let rows = sqlx::query(URGENT)
+            .bind(since.as_micros())
+            .bind(integer(limit))
+            .fetch_all(&self.readers)
+            .await
+            .or_store_error()?;
+        rows.iter().map(rows::task).collect()
+    }
+
+    async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let rows = sqlx::query(
+            "SELECT t.task FROM json_each(?1) n CROSS JOIN tasks t WHERE t.seq IN
+             (SELECT seq FROM tasks WHERE state = 'leased' AND node = n.value LIMIT +?2)",
+        )
+        .bind(texts(nodes.iter().map(NodeId::as_str))?)
+        .bind(integer(limit))
+        .fetch_all(&self.readers)
+        .await
+        .or_store_error()?;
+        rows.iter().map(rows::task).collect()
+    }
+
+    async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        self.writer.preempt(victims, at, now).await
+    }
+
+    async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
+        let limit = page_limit(limit)?;
+        let due = sqlx::query(ADVANCE)
+            .bind(integer(limit))
+            .fetch_all(&self.readers)
+            .await
+            .or_store_error()?;
+        let pair = |row: &SqliteRow| {
+            let (child, parent) = (id(row, "child")?, id(row, "parent")?);
+            Ok((TaskId::from_uuid(child), TaskId::from_uuid(parent)))
+        };
+        let due = due.iter().map(pair).collect::<Result<_>>()?;
+        self.idle.store(false, Ordering::Relaxed);
+        self.writer.advance(due, now).await
+    }
+
+    async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        self.idle.store(false, Ordering::Relaxed);
+        self.writer.resume(task, now).await
+    }
+
     async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize> {
         let limit = page_limit(limit)?;
         let due = sqlx::query(
             "SELECT id FROM tasks WHERE state <> 'queued' AND state <> 'leased'
-             AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT +?",
+             AND expires_at IS NOT NULL AND expires_at <= ?
+             AND NOT EXISTS (SELECT 1 FROM task_links WHERE parent = tasks.id)
+             ORDER BY expires_at LIMIT +?",
         )
         .bind(now.as_micros())
         .bind(integer(limit))
