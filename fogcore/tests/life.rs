@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fogcore::registry::{Heartbeat, PowerPolicy, PowerState};
 use fogcore::scheduler::{
-    Backoff, Executor, Failure, Job, Output, ParentFailure, PreemptionPolicy, QueuePolicy,
-    TaskSpec, TaskState, executor_fn,
+    Backoff, Executor, Failure, Job, LatePolicy, Output, ParentFailure, PreemptionPolicy,
+    QueuePolicy, SchedulerError, TaskSpec, TaskState, executor_fn,
 };
+use fogcore::time::Clock;
 use fogcore::{ErrorKind, Fog, FogConfig};
 
-use common::{both_stores, is_balanced, node, node_id, quick, soon, spec};
+use common::{both_stores, is_balanced, node, node_id, quick, soon, spec, still};
 
 fn work() -> fogcore::id::TaskKind {
     "work".parse().unwrap()
@@ -193,4 +194,42 @@ async fn a_configuration_of_the_queue_that_makes_no_sense_is_refused() {
         let refused = Fog::builder().config(config).open().await.unwrap_err();
         assert_eq!(refused.field(), Some(field));
     }
+}
+
+#[tokio::test]
+async fn a_task_that_would_be_late_is_refused_if_it_wants_to_be() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let worker = node("n", 2);
+    fog.register(worker.clone()).await.unwrap();
+    let now = clock.now();
+    let in_time = |seconds| Some(now.saturating_add(Duration::from_secs(seconds)));
+    let strict = |late, seconds| TaskSpec { late, deadline: in_time(seconds), ..spec() };
+    // Nobody knows yet how long it takes.
+    let first = fog.submit(strict(LatePolicy::RefuseEnd, 1), "").await.unwrap();
+    assert_eq!(fog.forecast(&spec()).await.unwrap(), None);
+    let given = fog.lease(&worker.id, 1).await.unwrap().remove(0);
+    assert_eq!(given.task.id, first.id);
+    let mut report = common::success(&given, &worker);
+    report.usage.busy = Duration::from_secs(10);
+    fog.complete(vec![report]).await.unwrap().remove(0).unwrap();
+    // Six wait that are more urgent: three rounds of ten seconds.
+    for _ in 0..6 {
+        fog.submit(TaskSpec { priority: 1, ..spec() }, "").await.unwrap();
+    }
+    let expected = fog.forecast(&spec()).await.unwrap().unwrap();
+    assert_eq!(expected.begins_in, Duration::from_secs(30));
+    let batch = vec![
+        (strict(LatePolicy::RefuseBegin, 29), Bytes::new()),
+        (strict(LatePolicy::RefuseEnd, 39), Bytes::new()),
+        (strict(LatePolicy::Accept, 1), Bytes::from("taken")),
+        (strict(LatePolicy::RefuseBegin, 60), Bytes::from("in time")),
+    ];
+    let answers = fog.submit_all(batch).await.unwrap();
+    for refused in &answers[..2] {
+        let refused = refused.as_ref().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Exhausted);
+        assert!(matches!(refused.downcast_ref(), Some(SchedulerError::WouldBeLate { .. })));
+    }
+    assert!(answers[2].is_ok() && answers[3].is_ok());
 }

@@ -79,6 +79,7 @@ use crate::event::{EventBus, Subscription};
 use crate::failover::HealthProbe;
 use crate::id::IdSource;
 use crate::registry::Node;
+use crate::scheduler::queue::Durations;
 use crate::storage::Stores;
 use crate::time::Clock;
 
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     monitors: Monitors,
     failing: Failing,
     scaling: Option<Scaling>,
+    /// How long tasks took that ended here.
+    durations: Mutex<Durations>,
 }
 
 impl Fog {

@@ -1,6 +1,7 @@
 //! What runs where: tasks are submitted, leased, renewed, ended and looked at.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 
@@ -8,10 +9,12 @@ use super::{Fog, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Notice};
 use crate::id::{NodeId, TaskId};
+use crate::scheduler::queue::forecast::{Forecast, LatePolicy, forecast};
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, News, Renewal,
     SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
 };
+use crate::time::Timestamp;
 
 impl Fog {
     /// Submits one task; see [`Fog::submit_all`].
@@ -31,18 +34,27 @@ impl Fog {
     /// # Errors
     /// The outer error is the store's. The inner ones: InvalidInput with the field's name,
     /// Exhausted if the payer cannot cover the budget or has too many open tasks
-    /// ([`FogConfig::queue`](super::FogConfig::queue)), Conflict for a key with another content.
+    /// ([`FogConfig::queue`](super::FogConfig::queue)) or the task does not want to be
+    /// [late](TaskSpec::late) and would be, Conflict for a key with another content.
     pub async fn submit_all(
         &self,
         submissions: Vec<(TaskSpec, Bytes)>,
     ) -> Result<Vec<Result<Submitted>>> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let new = submissions
-            .into_iter()
-            .map(|(spec, payload)| NewTask { id: shared.ids.task(now), spec: spec.into(), payload })
-            .collect();
-        let answers = shared.stores.tasks.submit(new, shared.config.queue, now).await?;
+        let (mut new, mut late) = (Vec::with_capacity(submissions.len()), Vec::new());
+        for (place, (spec, payload)) in submissions.into_iter().enumerate() {
+            match self.refuse_if_late(&spec, now).await {
+                Ok(()) => {
+                    new.push(NewTask { id: shared.ids.task(now), spec: spec.into(), payload });
+                }
+                Err(error) => late.push((place, error)),
+            }
+        }
+        let mut answers = shared.stores.tasks.submit(new, shared.config.queue, now).await?;
+        for (place, error) in late {
+            answers.insert(place.min(answers.len()), Err(error));
+        }
         let mut any = false;
         for submitted in answers.iter().flatten().filter(|submitted| submitted.new) {
             any = true;
@@ -56,6 +68,48 @@ impl Fog {
             shared.work.notify_waiters();
         }
         Ok(answers)
+    }
+
+    /// When a task like this one would begin and end if it were submitted now, as far as this
+    /// process can tell: it knows how long tasks took that ended here, and which nodes are there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn forecast(&self, spec: &TaskSpec) -> Result<Option<Forecast>> {
+        let shared = &self.shared;
+        let (known, now) = (shared.known_nodes().await?, shared.clock.now());
+        let able: Vec<_> = known
+            .iter()
+            .map(|record| shared.judge(record, now))
+            .filter(|node| node.never(&spec.kind, &spec.requirements).is_none())
+            .collect();
+        let slots = able.iter().map(|node| u64::from(node.node.slots)).sum();
+        let mut ahead = shared.stores.tasks.ahead(spec.priority, spec.deadline).await?;
+        // What these nodes do not do keeps none of them busy.
+        let is_theirs = |kind: &_| able.iter().any(|node| node.node.serves.contains(kind));
+        ahead.queued.retain(|kind, _| is_theirs(kind));
+        ahead.running.retain(|kind, _| is_theirs(kind));
+        let durations = shared.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(forecast(&spec.kind, &ahead, &durations, slots))
+    }
+
+    /// Refuses a task that is expected to be late, if it says that it does not want to be.
+    async fn refuse_if_late(&self, spec: &TaskSpec, now: Timestamp) -> Result<()> {
+        let (Some(deadline), false) = (spec.deadline, spec.late == LatePolicy::Accept) else {
+            return Ok(());
+        };
+        let Some(forecast) = self.forecast(spec).await? else { return Ok(()) };
+        let expected = match spec.late {
+            LatePolicy::RefuseEnd => forecast.ends_in,
+            LatePolicy::Accept | LatePolicy::RefuseBegin => forecast.begins_in,
+        };
+        let begin = spec.not_before.map_or(now, |from| from.max(now));
+        // A delay passes while others are worked on.
+        let expected = now.saturating_add(expected).max(begin);
+        if expected <= deadline {
+            return Ok(());
+        }
+        Err(SchedulerError::WouldBeLate { deadline, expected }.into())
     }
 
     /// A task as it is now.
@@ -229,6 +283,13 @@ impl Fog {
     pub async fn complete(&self, completions: Vec<Completion>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
         let answers = shared.stores.tasks.complete(completions, shared.clock.now()).await?;
+        let succeeded = answers.iter().flatten().filter_map(|task| Some((task, task.usage?)));
+        {
+            let mut durations = shared.durations.lock().unwrap_or_else(PoisonError::into_inner);
+            for (task, usage) in succeeded {
+                durations.observe(&task.spec.kind, usage.busy);
+            }
+        }
         answers.iter().flatten().for_each(|task| shared.announce(task));
         shared.advance_after(&answers.iter().flatten().collect::<Vec<_>>()).await;
         Ok(answers)

@@ -4,6 +4,7 @@
 //! One renews the leases of what runs, and drops what was lost. One reports what ended, as many at
 //! a time as have ended meanwhile: that is what makes many small tasks cheap.
 
+mod held;
 mod job;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,15 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::held::Held;
 use self::job::{Ended, Told, execute};
 use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
 use crate::registry::{Heartbeat, Node};
-use crate::scheduler::{
-    Assignment, Claim, Completion, Executor, News, Notes, Outcome, Progress, Results, Stop,
-};
-use crate::time::{Clock, Timestamp};
+use crate::scheduler::{Assignment, Claim, Completion, Executor, News, Notes, Outcome, Results};
 
 /// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
 /// are filled in.
@@ -136,29 +135,6 @@ struct Core {
     held: Mutex<HashMap<(TaskId, u64), Held>>,
     jobs: TaskTracker,
     stopping: CancellationToken,
-}
-
-/// A lease that the worker holds.
-struct Held {
-    renewed: std::time::Duration,
-    progress: watch::Receiver<Option<Progress>>,
-    notes: Arc<Notes>,
-    stop: watch::Sender<Option<Stop>>,
-    /// When it is dropped, if it was asked to stop.
-    drop_at: Option<std::time::Duration>,
-    cancelled: CancellationToken,
-}
-
-impl Held {
-    /// Tells the job that its lease ends at `until`, and sees to it that it ends before.
-    fn ask_to_stop(&mut self, until: Timestamp, clock: &dyn Clock) {
-        if self.drop_at.is_none() {
-            // A tenth is left for saving and giving back.
-            let left = until.since(clock.now());
-            self.drop_at = Some(clock.elapsed().saturating_add(left.mul_f64(0.9)));
-            self.stop.send_replace(Some(Stop { until }));
-        }
-    }
 }
 
 /// An attempt that ended, on its way to the store; its slot is free only after that.

@@ -3,6 +3,7 @@
 use super::{MAX_BYTES, TaskState};
 use crate::error::{Error, ErrorKind};
 use crate::id::{AccountId, IdempotencyKey, TaskId};
+use crate::time::Timestamp;
 
 /// Why a call about a task was refused. Nothing changed, and nothing was paid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,14 @@ pub enum SchedulerError {
         /// Entries allowed.
         max: usize,
     },
+    /// A task would be late, and its client does not want it then.
+    #[error("it is expected {expected}, which is after its deadline {deadline}")]
+    WouldBeLate {
+        /// The deadline.
+        deadline: Timestamp,
+        /// When it is expected to begin, or to end if that was asked for.
+        expected: Timestamp,
+    },
     /// A task is to run after one that is not there.
     #[error("there is no task {0} to wait for: it must be submitted first")]
     ParentNotFound(TaskId),
@@ -88,7 +97,7 @@ impl From<SchedulerError> for Error {
             E::TooLarge { field, .. } => return Self::invalid(field, error),
             E::ParentNotFound(_) => return Self::invalid("after", error),
             E::BatchTooLong { .. } => return Self::invalid("batch", error),
-            E::QueueFull { .. } => ErrorKind::Exhausted,
+            E::QueueFull { .. } | E::WouldBeLate { .. } => ErrorKind::Exhausted,
             E::OverBudget(_) => return Self::invalid("price", error),
         };
         Self::new(kind, error)

@@ -42,7 +42,7 @@ pub use self::{
     executor::{Executor, Failure, Job, Output, Stop, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Term},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
-    queue::{PreemptionPolicy, QueuePolicy},
+    queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
     requirements::{GpuRequirement, Load, Requirements},
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::queue::{FairShares, QueuePolicy, Victim};
+use super::queue::{Ahead, FairShares, QueuePolicy, Victim};
 use super::{
     Candidate, Explanation, LogLine, PlacementPolicy, Progress, Task, TaskSpec, TaskState,
 };
@@ -261,6 +261,10 @@ pub trait TaskStore: Send + Sync {
 
     /// Lets at most `limit` tasks whose backoff or delay has passed be leased, and tells how many.
     async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize>;
+
+    /// What comes before a task of this priority and deadline; of those that are as urgent and due
+    /// earlier, 100,000 at most are counted.
+    async fn ahead(&self, priority: i16, deadline: Option<Timestamp>) -> Result<Ahead>;
 
     /// The most urgent ready tasks that are more urgent than something that runs, and have been
     /// ready since `since` or before; at most `limit`. Costs next to nothing while all that runs

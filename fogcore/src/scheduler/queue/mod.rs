@@ -16,6 +16,7 @@
 
 pub mod count;
 pub mod fair;
+pub mod forecast;
 mod policy;
 pub mod preempt;
 
@@ -23,6 +24,7 @@ pub(in crate::scheduler) use self::count::count_change;
 pub use self::{
     count::{Count, Counts, Demand, Group},
     fair::{FairShares, Lane, Rank},
+    forecast::{Ahead, Durations, Forecast, LatePolicy},
     policy::QueuePolicy,
     preempt::{PreemptionPolicy, Victim},
 };

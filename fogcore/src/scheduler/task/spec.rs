@@ -8,6 +8,7 @@ use super::{Backoff, MAX_PARENTS, ParentFailure, is_default};
 use crate::amount::Amount;
 use crate::error::{Error, Result};
 use crate::id::{AccountId, IdempotencyKey, TaskId, TaskKind};
+use crate::scheduler::queue::LatePolicy;
 use crate::scheduler::{Requirements, SchedulerError};
 use crate::time::Timestamp;
 
@@ -54,6 +55,10 @@ pub struct TaskSpec {
     /// It waits until then; before the deadline, if there is one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub not_before: Option<Timestamp>,
+    /// Whether it is taken in although it is expected to be late, which
+    /// [`Fog::submit_all`](crate::Fog::submit_all) finds out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub late: LatePolicy,
     /// How long its result, payload, log and explanation are kept after its end, up to 10 years.
     /// Default: what the fog's [`QueuePolicy`](crate::scheduler::QueuePolicy) says.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -98,6 +103,7 @@ impl TaskSpec {
             max_attempts: default_max_attempts(),
             backoff: Backoff::default(),
             not_before: None,
+            late: LatePolicy::default(),
             retain_for: None,
             after: Vec::new(),
             if_parent_fails: ParentFailure::default(),

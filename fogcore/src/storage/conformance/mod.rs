@@ -91,7 +91,7 @@ macro_rules! conformance_suite {
                 a_chain_of_tasks_is_called_off_from_its_beginning
                 a_parent_must_be_there what_a_parent_gave_is_kept_while_it_is_needed
                 the_deadline_of_a_waiting_task_counts,
-            preemption: an_urgent_task_is_found_only_if_something_less_urgent_runs
+            preemption: what_comes_first_is_counted_by_kind an_urgent_task_is_found_only_if_something_less_urgent_runs
                 a_preempted_task_waits_again_and_keeps_its_attempt
                 who_ends_within_the_notice_is_paid,
             money: submitting_reserves_and_success_pays_the_price a_stale_holder_is_not_paid

@@ -17,6 +17,37 @@ async fn urgent(stores: &Stores, seconds: u64) -> Vec<Task> {
     stores.tasks.urgent(at(seconds), 10).await.unwrap()
 }
 
+/// More urgent tasks, and as urgent ones that are due earlier, come first; what runs counts apart.
+pub async fn what_comes_first_is_counted_by_kind(stores: &Stores) {
+    let kind = |name: &str| name.parse::<crate::id::TaskKind>().unwrap();
+    let task = |kind_name: &str, priority, deadline: Option<u64>| TaskSpec {
+        kind: kind(kind_name),
+        deadline: deadline.map(at),
+        ..with_priority(priority)
+    };
+    let specs = [
+        ("1", task("work", 0, None)),
+        ("2", task("work", 1, None)),
+        ("3", task("work", 2, None)),
+        ("4", task("other", 2, None)),
+        ("5", task("other", 1, Some(50))),
+        ("6", task("other", 1, Some(60))),
+        ("7", task("work", 1, Some(40))),
+    ];
+    for (name, spec) in specs {
+        submit(stores, name, spec).await.unwrap();
+    }
+    let ahead = stores.tasks.ahead(1, Some(at(50))).await.unwrap();
+    assert_eq!(ahead.queued, [(kind("work"), 2), (kind("other"), 2)].into());
+    assert!(ahead.running.is_empty());
+    assert_eq!(lease_one(stores, "n", at(1)).await.task.id, task_id("3"));
+    let ahead = stores.tasks.ahead(1, None).await.unwrap();
+    assert_eq!(ahead.queued, [(kind("work"), 1), (kind("other"), 3)].into());
+    assert_eq!(ahead.running, [(kind("work"), 1)].into());
+    let ahead = stores.tasks.ahead(2, Some(at(1))).await.unwrap();
+    assert!(ahead.queued.is_empty());
+}
+
 /// Whatever waits, nothing is urgent while all that runs is as urgent.
 pub async fn an_urgent_task_is_found_only_if_something_less_urgent_runs(stores: &Stores) {
     submit(stores, "low", with_priority(1)).await.unwrap();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::queue::{Counts, Demand, Lane, Rank, count, fair};
+use crate::scheduler::queue::{Ahead, Counts, Demand, Lane, Rank, count, fair};
 use crate::scheduler::{LeaseRequest, Load, Task, TaskCounts, TaskState, WorkingSet};
 use crate::time::Timestamp;
 
@@ -181,6 +181,35 @@ impl TaskIndex {
         ranks.sort_unstable_by_key(|(rank, _)| **rank);
         let tasks = ranks.into_iter().filter_map(|(_, id)| set.task(*id));
         tasks.filter(|task| task.ready_at <= since).take(limit).cloned().collect()
+    }
+
+    /// What comes before a task of this priority and deadline.
+    pub(super) fn ahead(
+        &self,
+        priority: i16,
+        deadline: Option<Timestamp>,
+        set: &WorkingSet,
+    ) -> Ahead {
+        let mut ahead = Ahead::default();
+        for (group, count) in &self.counts {
+            let tasks = u64::try_from(count.tasks).unwrap_or(0);
+            match group.state {
+                TaskState::Leased => *ahead.running.entry(group.kind.clone()).or_default() += tasks,
+                TaskState::Queued if group.priority > priority => {
+                    *ahead.queued.entry(group.kind.clone()).or_default() += tasks;
+                }
+                _ => {}
+            }
+        }
+        let forever = Timestamp::UNIX_EPOCH.saturating_add(std::time::Duration::MAX);
+        let last = (deadline.unwrap_or(forever), TaskId::from_uuid(uuid::Uuid::max()));
+        let due = self.deadlines.range(..=last).filter_map(|(_, id)| set.task(*id));
+        let first =
+            due.filter(|task| task.state == TaskState::Queued && task.spec.priority == priority);
+        for task in first.take(100_000) {
+            *ahead.queued.entry(task.spec.kind.clone()).or_default() += 1;
+        }
+        ahead
     }
 
     /// What the node holds.

@@ -13,7 +13,7 @@ use super::select::is_there_work;
 use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
-use crate::scheduler::queue::Victim;
+use crate::scheduler::queue::{Ahead, Victim};
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
     Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
@@ -32,6 +32,17 @@ impl PostgresStore {
         row.map(|row| read(&row)).transpose()
     }
 }
+
+/// What comes before a task of this priority and deadline.
+const AHEAD: &str = "SELECT kind, state, sum(tasks)::bigint AS tasks FROM task_counts
+     WHERE state = 'leased' OR (state = 'queued' AND priority > $1)
+     GROUP BY kind, state HAVING sum(tasks) > 0
+     UNION ALL
+     SELECT kind, 'queued', count(*) FROM (
+         SELECT kind FROM tasks WHERE (state = 'queued' OR state = 'waiting')
+         AND deadline IS NOT NULL AND deadline <= $2 AND state = 'queued' AND priority = $1
+         LIMIT 100000) AS first
+     GROUP BY kind";
 
 /// Ready tasks that are more urgent than the least urgent one that runs. The counts tell which
 /// priorities there are, so that nothing is searched while there are none such.
@@ -137,6 +148,22 @@ impl TaskStore for PostgresStore {
         );
         let done = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
         Ok(done.len())
+    }
+
+    async fn ahead(&self, priority: i16, deadline: Option<Timestamp>) -> Result<Ahead> {
+        let deadline = deadline.map_or(i64::MAX, Timestamp::as_micros);
+        let query = sqlx::query(AHEAD).bind(priority).bind(deadline);
+        let rows = self.readers.fetch_all(query).await?;
+        let mut ahead = Ahead::default();
+        for row in &rows {
+            let kind = rows::parsed(row, "kind")?;
+            let by_state = match rows::state(row)? {
+                TaskState::Leased => &mut ahead.running,
+                _ => &mut ahead.queued,
+            };
+            *by_state.entry(kind).or_default() += count::<u64>(row, "tasks")?;
+        }
+        Ok(ahead)
     }
 
     async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {

@@ -15,7 +15,7 @@ use super::select::is_there_work;
 use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
-use crate::scheduler::queue::Victim;
+use crate::scheduler::queue::{Ahead, Victim};
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
     Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
@@ -46,6 +46,17 @@ impl SqliteStore {
         row.map(|row| read(&row)).transpose()
     }
 }
+
+/// What comes before a task of this priority and deadline.
+const AHEAD: &str = "SELECT kind, state, sum(tasks) AS tasks FROM task_counts
+     WHERE (state = 'leased' OR (state = 'queued' AND priority > ?1)) AND tasks > 0
+     GROUP BY kind, state
+     UNION ALL
+     SELECT kind, 'queued', count(*) FROM (
+         SELECT kind FROM tasks WHERE (state = 'queued' OR state = 'waiting')
+         AND deadline IS NOT NULL AND deadline <= ?2 AND state = 'queued' AND priority = ?1
+         LIMIT 100000)
+     GROUP BY kind";
 
 /// Ready tasks that are more urgent than the least urgent one that runs. The counts tell which
 /// priorities there are, so that nothing is searched while there are none such.
@@ -165,6 +176,25 @@ impl TaskStore for SqliteStore {
             })
             .await?;
         Ok(usize::try_from(promoted).unwrap_or(usize::MAX))
+    }
+
+    async fn ahead(&self, priority: i16, deadline: Option<Timestamp>) -> Result<Ahead> {
+        let rows = sqlx::query(AHEAD)
+            .bind(priority)
+            .bind(deadline.map_or(i64::MAX, Timestamp::as_micros))
+            .fetch_all(&self.readers)
+            .await
+            .or_store_error()?;
+        let mut ahead = Ahead::default();
+        for row in &rows {
+            let kind = rows::parsed(row, "kind")?;
+            let by_state = match rows::state(row)? {
+                TaskState::Leased => &mut ahead.running,
+                _ => &mut ahead.queued,
+            };
+            *by_state.entry(kind).or_default() += count::<u64>(row, "tasks")?;
+        }
+        Ok(ahead)
     }
 
     async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
