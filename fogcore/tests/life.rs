@@ -1,6 +1,6 @@
 //! The life of a task in a fog with workers: what a job says and saves, what it makes room for, and
 //! whose results it reads.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod common;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fogcore::registry::{Heartbeat, PowerPolicy, PowerState};
 use fogcore::scheduler::{
     Backoff, Executor, Failure, Job, LatePolicy, Output, ParentFailure, PreemptionPolicy,
-    QueuePolicy, SchedulerError, TaskSpec, TaskState, executor_fn,
+    QueuePolicy, SchedulerError, SlaClass, TaskSpec, TaskState, executor_fn,
 };
 use fogcore::time::Clock;
 use fogcore::{ErrorKind, Fog, FogConfig};
@@ -232,4 +232,56 @@ async fn a_task_that_would_be_late_is_refused_if_it_wants_to_be() {
         assert!(matches!(refused.downcast_ref(), Some(SchedulerError::WouldBeLate { .. })));
     }
     assert!(answers[2].is_ok() && answers[3].is_ok());
+}
+
+#[tokio::test]
+async fn an_end_that_is_reported_again_is_told_once() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let worker = node("n", 2);
+    fog.register(worker.clone()).await.unwrap();
+    let task = fog.submit(spec(), "").await.unwrap();
+    let other = fog.submit(spec(), "").await.unwrap();
+    let given = fog.lease(&worker.id, 1).await.unwrap().remove(0);
+    let mut events = fog.subscribe();
+    for _ in 0..3 {
+        let report = common::success(&given, &worker);
+        fog.complete(vec![report]).await.unwrap().remove(0).unwrap();
+        fog.cancel(other.id).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(fog.task(task.id).await.unwrap().state, TaskState::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_workers_do_the_same_and_the_liar_is_found_out() {
+    let (stores, _folder) = both_stores().await;
+    for (name, stores) in stores {
+        let fog = Fog::builder().stores(stores).config(config()).open().await.unwrap();
+        fog.ledger().mint(&"alice".parse().unwrap(), common::fog("1")).await.unwrap();
+        let mut workers = Vec::new();
+        for (id, answer) in [("a", "right"), ("b", "wrong"), ("c", "right")] {
+            let answer = executor_fn(move |_| async move { Ok(Output::from(Bytes::from(answer))) });
+            let owner = format!("owner-of-{id}").parse().ok();
+            let node = fogcore::registry::Node { owner, ..node(id, 2) };
+            workers.push(fog.worker(node).executor(work(), answer).start().await.unwrap());
+        }
+        let task = TaskSpec { sla: SlaClass::S, ..common::paid() };
+        let task = fog.submit(task, "x").await.unwrap();
+        let done = soon(fog.wait(task.id)).await.unwrap();
+        assert_eq!((done.state, done.paid), (TaskState::Succeeded, common::fog("0.02")), "{name}");
+        assert_eq!(fog.result(task.id).await.unwrap().unwrap(), "right", "{name}");
+        let trust = fog.trust().await.unwrap();
+        let seen =
+            |id: &str| (trust[&node_id(id)].agreed > 0.5, trust[&node_id(id)].disagreed > 0.5);
+        let expected = [(true, false), (false, true), (true, false)];
+        assert_eq!([seen("a"), seen("b"), seen("c")], expected, "{name}");
+        assert!(is_balanced(&fog).await, "{name}");
+        for worker in workers {
+            soon(worker.stop()).await;
+        }
+        soon(fog.shutdown()).await;
+    }
 }

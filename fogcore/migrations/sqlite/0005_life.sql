@@ -58,3 +58,11 @@ CREATE INDEX task_links_due ON task_links (child) WHERE state = 1;
 DROP INDEX tasks_deadline;
 CREATE INDEX tasks_deadline ON tasks (deadline)
     WHERE (state = 'queued' OR state = 'waiting') AND deadline IS NOT NULL;
+
+-- What was seen of the nodes whose results were compared with others'.
+CREATE TABLE trust (
+    node      TEXT    NOT NULL PRIMARY KEY,
+    agreed    REAL    NOT NULL, -- as it counted at that time
+    disagreed REAL    NOT NULL,
+    at        INTEGER NOT NULL
+) STRICT;

@@ -123,7 +123,8 @@ impl FogConfig {
         if !weights.iter().all(|weight| (0.0..=1.0).contains(weight)) {
             return Err(Error::invalid("placement", "every weight must be between 0 and 1"));
         }
-        let power = [self.power.min_battery, self.power.start_below, self.power.stop_at];
+        let p = &self.power;
+        let power = [p.min_battery, p.start_below, p.throttle_at, p.stop_at];
         if !power.iter().all(|limit| limit.is_finite()) {
             return Err(Error::invalid("power", "every limit must be a finite number"));
         }

@@ -1,5 +1,6 @@
 //! Who is there: nodes come, beat and go, and some are weighed against each other.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::ledger::Account;
 use crate::registry::{Beat, Heartbeat, MAX_PAGE, Node, NodeFilter, NodeRecord};
 use crate::scheduler::Candidate;
 use crate::scheduler::queue::{Demand, FairShares, Victim};
+use crate::scheduler::replicas::{Trust, TrustPolicy};
 use crate::time::Timestamp;
 
 impl Fog {
@@ -95,6 +97,8 @@ pub(super) struct KnownNodes {
     nodes: Arc<Vec<NodeRecord>>,
     /// All that they have.
     capacity: Demand,
+    /// What was seen of them.
+    trust: Arc<BTreeMap<NodeId, Trust>>,
 }
 
 impl Shared {
@@ -143,14 +147,20 @@ impl Shared {
         let nodes = Arc::new(nodes);
         let all = nodes.iter().map(|record| Demand::of_node(&record.node));
         let capacity = all.fold(Demand::default(), Demand::plus);
+        let trust = Arc::new(self.stores.tasks.trust().await?);
         let mut cache = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
-        *cache = Some(KnownNodes { at: now, nodes: nodes.clone(), capacity });
+        *cache = Some(KnownNodes { at: now, nodes: nodes.clone(), capacity, trust });
         Ok(nodes)
     }
 
     /// The node as placement sees it now.
     pub(super) fn judge(&self, record: &NodeRecord, now: Timestamp) -> Candidate {
-        Candidate::judge(record, now, self.config.liveness, &self.config.power)
+        let mut candidate = Candidate::judge(record, now, self.config.liveness, &self.config.power);
+        let known = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = known.as_ref().and_then(|known| known.trust.get(&record.node.id));
+        let seen = seen.copied().unwrap_or_else(|| Trust::unknown(now));
+        candidate.trust = seen.mean(now, &TrustPolicy::default());
+        candidate
     }
 
     /// What the payers' shares are measured by, as of the latest look at the registry.

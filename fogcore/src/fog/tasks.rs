@@ -1,6 +1,6 @@
 //! What runs where: tasks are submitted, leased, renewed, ended and looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Notice};
 use crate::id::{NodeId, TaskId};
 use crate::scheduler::queue::forecast::{Forecast, LatePolicy, forecast};
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, News, Renewal,
     SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
@@ -167,8 +168,11 @@ impl Fog {
     /// # Errors
     /// NotFound, or Conflict if it ended otherwise.
     pub async fn cancel(&self, task: TaskId) -> Result<Task> {
-        let task = self.shared.stores.tasks.cancel(task, self.shared.clock.now()).await?;
-        self.shared.announce(&task);
+        let now = self.shared.clock.now();
+        let task = self.shared.stores.tasks.cancel(task, now).await?;
+        if is_news(&task, now) {
+            self.shared.announce(&task);
+        }
         self.shared.advance_after(&[&task]).await;
         Ok(task)
     }
@@ -282,17 +286,29 @@ impl Fog {
     /// Inner: Conflict for a lease that is not the current one – it pays nothing.
     pub async fn complete(&self, completions: Vec<Completion>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
-        let answers = shared.stores.tasks.complete(completions, shared.clock.now()).await?;
-        let succeeded = answers.iter().flatten().filter_map(|task| Some((task, task.usage?)));
+        let now = shared.clock.now();
+        let answers = shared.stores.tasks.complete(completions, now).await?;
+        let news = || answers.iter().flatten().filter(|task| is_news(task, now));
+        let succeeded = news().filter_map(|task| Some((task, task.usage?)));
         {
             let mut durations = shared.durations.lock().unwrap_or_else(PoisonError::into_inner);
             for (task, usage) in succeeded {
                 durations.observe(&task.spec.kind, usage.busy);
             }
         }
-        answers.iter().flatten().for_each(|task| shared.announce(task));
-        shared.advance_after(&answers.iter().flatten().collect::<Vec<_>>()).await;
+        news().for_each(|task| shared.announce(task));
+        shared.tell_of_replicas(news()).await;
+        shared.advance_after(&news().collect::<Vec<_>>()).await;
         Ok(answers)
+    }
+
+    /// What was seen of the nodes whose results were compared with others' (tasks of the
+    /// [classes](TaskSpec::sla) S and A).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>> {
+        self.shared.stores.tasks.trust().await
     }
 
     /// Gives leases back: the tasks wait again, and the attempt does not count.
@@ -307,10 +323,31 @@ impl Fog {
     }
 }
 
+/// Whether what became of a task became of it now: who reports an end again hears the same answer,
+/// but it is told only once.
+fn is_news(task: &Task, now: Timestamp) -> bool {
+    !task.state.is_final() || task.ended_at == Some(now)
+}
+
 /// How many tasks that wait for others are looked at in one step.
 const ADVANCE: usize = 1_000;
 
 impl Shared {
+    /// Tells what became of the tasks that these are replicas of, if they ended with them.
+    async fn tell_of_replicas(&self, ended: impl Iterator<Item = &Task>) {
+        let of = ended.filter(|task| task.state.is_final());
+        let of: BTreeSet<_> = of.filter_map(|task| Some(task.part.as_ref()?.of)).collect();
+        for id in of {
+            // An event is a hint: whoever needs to know asks the store.
+            if let Ok(Some(task)) = self.stores.tasks.task(id).await
+                && task.state.is_final()
+            {
+                self.announce(&task);
+                self.advance_after(&[&task]).await;
+            }
+        }
+    }
+
     /// Looks at the tasks that wait for these, if they ended. What fails here, maintenance does.
     async fn advance_after(&self, tasks: &[&Task]) {
         if tasks.iter().any(|task| task.awaited && task.state.is_final())

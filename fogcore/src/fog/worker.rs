@@ -88,6 +88,7 @@ impl WorkerBuilder {
             slots: Arc::new(Semaphore::new(slots)),
             held: Mutex::default(),
             jobs: TaskTracker::new(),
+            throttle: watch::channel(false).0,
             node,
         });
         core.beat(1).await?;
@@ -134,6 +135,8 @@ struct Core {
     /// By task and fence: a task that was lost may be won again while its first attempt ends.
     held: Mutex<HashMap<(TaskId, u64), Held>>,
     jobs: TaskTracker,
+    /// Whether jobs should do less, because the node is warm.
+    throttle: watch::Sender<bool>,
     stopping: CancellationToken,
 }
 
@@ -219,7 +222,8 @@ impl Core {
         let notes = Arc::new(Notes::default());
         let (stop, stopped) = watch::channel(None);
         let results = Results(self.fog.shared.stores.tasks.clone());
-        let told = Told { progress: sender, notes: notes.clone(), results, stop: stopped };
+        let (notes_of_job, throttle) = (notes.clone(), self.throttle.subscribe());
+        let told = Told { progress: sender, notes: notes_of_job, results, stop: stopped, throttle };
         let held = Held {
             renewed: clock.elapsed(),
             progress,
@@ -407,10 +411,9 @@ impl Core {
     async fn beat(&self, sequence: u64) -> Result<()> {
         let connections = u32::try_from(self.lock().len()).unwrap_or(u32::MAX);
         let beat = Heartbeat { sequence, connections, ..(self.vitals)() };
-        let must_stop = beat
-            .power
-            .as_ref()
-            .is_some_and(|power| self.fog.shared.config.power.must_stop(power).is_err());
+        let (policy, power) = (&self.fog.shared.config.power, beat.power.as_ref());
+        let must_stop = power.is_some_and(|power| policy.must_stop(power).is_err());
+        self.throttle.send_replace(power.is_some_and(|power| policy.must_throttle(power)));
         self.fog.beat(&self.node.id, beat).await?;
         if must_stop {
             // Its leases end early now: the jobs hear of it with the next look, not in a third.

@@ -59,6 +59,8 @@ pub struct PowerPolicy {
     pub min_battery: f64,
     /// The warmest at which work begins, in °C. Default 45.
     pub start_below: f64,
+    /// The heat from which on what runs should do less, in °C. Default 55.
+    pub throttle_at: f64,
     /// The heat that makes a device cool down, in °C. Default 65.
     pub stop_at: f64,
     /// How long it cools down after the last such heat. Default 30 min.
@@ -80,6 +82,7 @@ impl Default for PowerPolicy {
             require_charging: true,
             min_battery: 20.0,
             start_below: 45.0,
+            throttle_at: 55.0,
             stop_at: 65.0,
             cool_down: Duration::from_secs(30 * 60),
             allow_metered: false,
@@ -91,6 +94,12 @@ impl Default for PowerPolicy {
 }
 
 impl PowerPolicy {
+    /// Whether what runs should do less, so that the device does not get so hot that it must stop.
+    #[must_use]
+    pub fn must_throttle(&self, power: &PowerState) -> bool {
+        power.temperature.is_some_and(|heat| heat.get() >= self.throttle_at)
+    }
+
     /// Whether what runs may go on: not while somebody uses the device, and not in great heat. What
     /// only forbids to begin (an empty battery, a metered network) does not end what was begun.
     ///
@@ -229,6 +238,7 @@ mod tests {
         let hot = |heat| PowerState { temperature: Celsius::new(heat).ok(), ..charging(50.0) };
         assert_eq!(policy.must_stop(&PowerState { charging: false, ..charging(1.0) }), Ok(()));
         assert_eq!(policy.must_stop(&hot(64.9)), Ok(()));
+        assert!(!policy.must_throttle(&hot(54.9)) && policy.must_throttle(&hot(55.0)));
         assert_eq!(policy.must_stop(&hot(65.0)), Err(Ineligible::CoolingDown));
         let used = PowerState { user_active: true, ..charging(50.0) };
         assert_eq!(policy.must_stop(&used), Err(Ineligible::UserActive));

@@ -45,6 +45,7 @@ pub struct Job {
     pub parents: Vec<TaskId>,
     pub(crate) results: Results,
     pub(crate) stop: watch::Receiver<Option<Stop>>,
+    pub(crate) throttle: watch::Receiver<bool>,
     pub(crate) progress: watch::Sender<Option<Progress>>,
     pub(crate) notes: Arc<Notes>,
 }
@@ -54,6 +55,14 @@ impl Job {
     /// latest report travels, with the next renewal of the lease.
     pub fn report(&self, done: f64, note: &str) {
         self.progress.send_replace(Some(Progress::new(done, note)));
+    }
+
+    /// Whether the node is so warm that the job should do less
+    /// ([`PowerPolicy::throttle_at`](crate::registry::PowerPolicy::throttle_at)), as its latest
+    /// heartbeat told. Work that goes on as before may soon have to stop.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        *self.throttle.borrow()
     }
 
     /// Whether, and until when, the node is wanted for something else: a more urgent task, or

@@ -30,6 +30,7 @@ mod executor;
 mod explanation;
 mod placement;
 pub mod queue;
+pub mod replicas;
 mod requirements;
 pub mod settlement;
 mod store;
@@ -43,6 +44,7 @@ pub use self::{
     explanation::{Considered, Explanation, Reason, Refusal, Term},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
     queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
+    replicas::SlaClass,
     requirements::{GpuRequirement, Load, Requirements},
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,
@@ -52,5 +54,5 @@ pub use self::{
         Backoff, Budget, Checkpoint, Lease, LogLine, MAX_BYTES, MAX_LOG_LINE, MAX_LOG_LINES,
         MAX_PARENTS, ParentFailure, Progress, Task, TaskSpec, TaskState,
     },
-    working_set::{Changes, Named, WorkingSet, money_of, name_of},
+    working_set::{Changes, Named, WorkingSet, money_of, money_of_work, name_of},
 };

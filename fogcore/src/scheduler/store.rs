@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::queue::{Ahead, FairShares, QueuePolicy, Victim};
+use super::replicas::Trust;
 use super::{
     Candidate, Explanation, LogLine, PlacementPolicy, Progress, Task, TaskSpec, TaskState,
 };
@@ -328,6 +329,9 @@ pub trait TaskStore: Send + Sync {
 
     /// How many tasks are in each state.
     async fn counts(&self) -> Result<TaskCounts>;
+
+    /// What was seen of the nodes whose results were compared with others', by id.
+    async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>>;
 
     /// What each node did, by id.
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>>;

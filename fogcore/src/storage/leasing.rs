@@ -35,6 +35,14 @@ pub(super) fn fitting<'h>(
     fits.map(|(class, head)| Fitting { class: *class, head }).collect()
 }
 
+/// Whether any of these are replicas, which cannot go to every node that has room.
+pub(super) fn has_replicas(classes: &[Fitting<'_>]) -> bool {
+    classes.iter().any(|class| class.head.part.is_some())
+}
+
+/// So many replicas that cannot go to an asker may stand before what it can be given.
+pub(super) const REPLICAS_PASSED_OVER: usize = 64;
+
 /// Whether one payer has all of these: then there is nothing to share.
 pub(super) fn has_one_payer(classes: &[Fitting<'_>]) -> bool {
     let mut payers = classes.iter().map(|class| class.head.spec.payer());
@@ -46,4 +54,9 @@ pub(super) fn has_one_payer(classes: &[Fitting<'_>]) -> bool {
 /// goes.
 pub(super) fn ends_at(task: &Task) -> Option<Timestamp> {
     task.lease.as_ref().map(|lease| lease.expires_at).or_else(|| task.kept_until())
+}
+
+/// The client's name for a task, which a replica of it does not have.
+pub(super) fn name_in_row(task: &Task) -> Option<&str> {
+    task.spec.idempotency_key.as_ref().filter(|_| task.part.is_none()).map(|key| key.as_str())
 }

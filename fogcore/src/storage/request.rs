@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::Transfer;
 use crate::scheduler::{
-    Assignment, LeaseRequest, Named, NewTask, TaskSpec, WorkingSet, money_of, name_of,
+    Assignment, LeaseRequest, Named, NewTask, Task, WorkingSet, money_of, money_of_work, name_of,
 };
 use crate::time::Timestamp;
 
@@ -92,7 +92,7 @@ impl Wanted {
         wanted.names.extend(tasks.iter().filter_map(|task| name_of(&task.spec)));
         wanted.payers.extend(tasks.iter().map(|task| task.spec.payer().cloned()));
         wanted.payers.dedup();
-        tasks.iter().for_each(|task| wanted.money(task.id, &task.spec));
+        tasks.iter().for_each(|task| wanted.money(money_of_work(task.id, &task.spec)));
         wanted
     }
 
@@ -116,11 +116,28 @@ impl Wanted {
     }
 
     /// The money of a task.
-    pub(super) fn money(&mut self, task: TaskId, spec: &TaskSpec) {
-        if let Some((accounts, transfers)) = money_of(task, spec) {
+    pub(super) fn money(&mut self, money: Option<(Vec<AccountId>, [TransferId; 3])>) {
+        if let Some((accounts, transfers)) = money {
             self.accounts.extend(accounts);
             self.transfers.extend(transfers);
         }
+    }
+
+    /// The money of all that changes with the tasks that are wanted.
+    pub(super) fn money_of_families(&mut self, set: &WorkingSet) {
+        for id in std::mem::take(&mut self.tasks) {
+            let Some(task) = set.task(id) else { continue };
+            self.money(money_of(task));
+            for relative in task.family().into_iter().filter_map(|id| set.task(id)) {
+                self.money(money_of(relative));
+            }
+        }
+    }
+
+    /// The tasks that may change with those that are wanted, which are loaded by now.
+    pub(super) fn relatives(&self, set: &WorkingSet) -> Self {
+        let tasks = self.tasks.iter().filter_map(|id| set.task(*id));
+        Self { bare: tasks.flat_map(Task::family).collect(), ..Self::default() }
     }
 
     /// About how many rows may change.

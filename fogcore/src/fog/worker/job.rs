@@ -36,13 +36,14 @@ pub(super) struct Told {
     pub(super) notes: Arc<Notes>,
     pub(super) results: Results,
     pub(super) stop: watch::Receiver<Option<Stop>>,
+    pub(super) throttle: watch::Receiver<bool>,
 }
 
 pub(super) async fn execute(
     executor: Option<Arc<dyn Executor>>,
     assignment: Assignment,
     node: &Node,
-    Told { progress, notes, results, stop }: Told,
+    Told { progress, notes, results, stop, throttle }: Told,
     cancelled: CancellationToken,
     clock: &dyn Clock,
 ) -> Ended {
@@ -61,6 +62,7 @@ pub(super) async fn execute(
         parents: task.spec.after.clone(),
         results,
         stop: stop.clone(),
+        throttle,
         progress,
         notes: notes.clone(),
     };

@@ -14,7 +14,7 @@ use crate::scheduler::task::{DEFAULT_RETENTION, check_retention};
 #[serde(default)]
 pub struct QueuePolicy {
     /// The most tasks of one payer that may be open (waiting or running), at least 1; tasks that
-    /// nobody pays count together, as those of one payer. Default 1,000,000: far more than a
+    /// nobody pays count together, as those of one payer. Default 10,000,000: far more than a
     /// client needs at a time, and little enough that one client's mistake does not fill a disk.
     pub open_per_payer: u64,
     /// How long result, payload, log and explanation of a task are kept after its end, unless the
@@ -24,7 +24,7 @@ pub struct QueuePolicy {
 
 impl Default for QueuePolicy {
     fn default() -> Self {
-        Self { open_per_payer: 1_000_000, retain_for: DEFAULT_RETENTION }
+        Self { open_per_payer: 10_000_000, retain_for: DEFAULT_RETENTION }
     }
 }
 

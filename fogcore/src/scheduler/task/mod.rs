@@ -24,6 +24,7 @@ pub(in crate::scheduler) use self::{
     log::cut,
     spec::{DEFAULT_RETENTION, check_retention},
 };
+use super::replicas::{MAX_PARTS, Part, Seat, part_id};
 use super::{SchedulerError, Usage};
 use crate::amount::Amount;
 use crate::error::Result;
@@ -128,6 +129,18 @@ pub struct Task {
     /// While it waits: whether it does so until somebody resumes it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub held: bool,
+    /// If it is a replica of another task: which.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub part: Option<Part>,
+    /// How many replicas it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub parts: u8,
+    /// Where they are, or were done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub seats: Vec<Seat>,
+    /// The replica that gave its result.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub result_of: Option<TaskId>,
 }
 
 const fn default_retention() -> Duration {
@@ -185,7 +198,38 @@ impl Task {
             checkpoint: None,
             awaited: false,
             held: false,
+            part: None,
+            parts: 0,
+            seats: Vec::new(),
+            result_of: None,
         }
+    }
+
+    /// The task whose payload and budget are meant: of a replica, what it is a replica of.
+    #[must_use]
+    pub fn work(&self) -> TaskId {
+        self.part.as_ref().map_or(self.id, |part| part.of)
+    }
+
+    /// The tasks that may change with this one: of a replica, the task and its other replicas; of a
+    /// task, its replicas.
+    #[must_use]
+    pub fn family(&self) -> Vec<TaskId> {
+        let work = self.work();
+        let parts = if self.part.is_some() { MAX_PARTS } else { self.parts };
+        let of = self.part.as_ref().map(|part| part.of);
+        of.into_iter().chain((1..=parts).map(|number| part_id(work, number))).collect()
+    }
+
+    /// As [`TaskSpec::class`], but replicas are apart by their number: each may go where the others
+    /// may not.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn class(&self) -> Result<i64> {
+        let number = self.part.as_ref().map_or(0, |part| i64::from(part.number));
+        // Any odd number far from small ones will do.
+        Ok(self.spec.class()?.wrapping_add(number.wrapping_mul(0x5851_f42d_4c95_7f2d)))
     }
 
     /// Until when what belongs to it is kept, if it ended and that is still there.

@@ -9,6 +9,7 @@ use crate::amount::Amount;
 use crate::error::{Error, Result};
 use crate::id::{AccountId, IdempotencyKey, TaskId, TaskKind};
 use crate::scheduler::queue::LatePolicy;
+use crate::scheduler::replicas::SlaClass;
 use crate::scheduler::{Requirements, SchedulerError};
 use crate::time::Timestamp;
 
@@ -55,6 +56,14 @@ pub struct TaskSpec {
     /// It waits until then; before the deadline, if there is one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub not_before: Option<Timestamp>,
+    /// How long its node may be away, and still finish it, up to 30 days: a lease lasts at least so
+    /// long from its beginning and from each renewal. Nobody else has the task meanwhile, so of a
+    /// node that never comes back this is also how long the task waits. Default: a lease as any.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub offline_for: Option<Duration>,
+    /// How often it is done, and so how much its result can be relied on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sla: SlaClass,
     /// Whether it is taken in although it is expected to be late, which
     /// [`Fog::submit_all`](crate::Fog::submit_all) finds out.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -74,6 +83,9 @@ pub struct TaskSpec {
 
 /// What a task gave is kept for a week, unless somebody says otherwise.
 pub(in crate::scheduler) const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// A month: a device that is away for longer has left.
+const MOST_OFFLINE: Duration = Duration::from_secs(30 * 86_400);
 
 /// Ten years: longer than any store is kept without a thought, and far from any overflow.
 const MOST_RETENTION: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -103,6 +115,8 @@ impl TaskSpec {
             max_attempts: default_max_attempts(),
             backoff: Backoff::default(),
             not_before: None,
+            offline_for: None,
+            sla: SlaClass::default(),
             late: LatePolicy::default(),
             retain_for: None,
             after: Vec::new(),
@@ -153,6 +167,9 @@ impl TaskSpec {
         let distinct: std::collections::BTreeSet<_> = self.after.iter().collect();
         if self.after.len() > MAX_PARENTS || distinct.len() < self.after.len() {
             return Err(Error::invalid("after", "at most 64 tasks, each named once, are allowed"));
+        }
+        if self.offline_for.is_some_and(|time| time > MOST_OFFLINE) {
+            return Err(Error::invalid("offline_for", "at most 30 days are allowed"));
         }
         if let Some(time) = self.retain_for {
             check_retention("retain_for", time)?;
@@ -215,6 +232,8 @@ mod tests {
         let late = TaskSpec { not_before: at(5), deadline: at(5), ..spec() };
         assert_eq!(late.check(b"").unwrap_err().field(), Some("not_before"));
         TaskSpec { not_before: at(4), deadline: at(5), ..spec() }.check(b"").unwrap();
+        let away = TaskSpec { offline_for: Some(Duration::MAX), ..spec() };
+        assert_eq!(away.check(b"").unwrap_err().field(), Some("offline_for"));
         let long = TaskSpec { retain_for: Some(Duration::MAX), ..spec() };
         assert_eq!(long.check(b"").unwrap_err().field(), Some("retain_for"));
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// It waits for other tasks to end.
+    /// It waits for other tasks to end: its parents, or its own replicas.
     Waiting,
     /// It waits for a node.
     Queued,

@@ -3,7 +3,7 @@
 use super::WorkingSet;
 use crate::amount::Amount;
 use crate::error::Result;
-use crate::id::TaskId;
+use crate::id::{AccountId, TaskId};
 use crate::scheduler::queue::Victim;
 use crate::scheduler::task::cut;
 use crate::scheduler::{
@@ -13,7 +13,8 @@ use crate::scheduler::{
 use crate::time::Timestamp;
 
 impl WorkingSet {
-    /// Hands a queued task to the node that `explanation` chose, until `expires_at`.
+    /// Hands a queued task to the node that `explanation` chose, and that `owner` has, until
+    /// `expires_at`.
     ///
     /// # Errors
     /// NotFound, or Conflict unless the task is queued.
@@ -21,11 +22,14 @@ impl WorkingSet {
         &mut self,
         id: TaskId,
         explanation: Explanation,
+        owner: Option<&AccountId>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Task> {
         let mut task = self.find(id)?;
+        let expires_at = at_least(&task, now, expires_at);
         task.grant(&explanation.chosen, now, expires_at)?;
+        self.seat(&task, &explanation.chosen, owner);
         self.changes.explanations.push((id, explanation));
         Ok(self.keep(task))
     }
@@ -36,10 +40,10 @@ impl WorkingSet {
     /// As there.
     pub fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<Task> {
         let mut task = self.find(renewal.claim.task)?;
+        let expires_at = at_least(&task, now, renewal.expires_at);
         let lease = task.held_by(&renewal.claim)?;
         // Who has to make room may renew, and say what it has to say, but not stay.
-        lease.expires_at =
-            lease.preempt_at.map_or(renewal.expires_at, |end| end.min(renewal.expires_at));
+        lease.expires_at = lease.preempt_at.map_or(expires_at, |end| end.min(expires_at));
         let fence = renewal.claim.fence;
         if let Some(bytes) = renewal.news.checkpoint {
             let found = bytes.len();
@@ -76,10 +80,14 @@ impl WorkingSet {
                     let found = result.len();
                     return Err(SchedulerError::TooLarge { field: "result", found }.into());
                 }
-                let transfers = settlement::settle(&task, reward.as_ref())?;
-                self.book.apply_chain(&transfers, now)?;
+                if task.part.is_some() {
+                    self.claim(&mut task, &result, reward)?;
+                } else {
+                    let transfers = settlement::settle(&task, reward.as_ref())?;
+                    self.book.apply_chain(&transfers, now)?;
+                    task.paid = reward.map_or(Amount::ZERO, |(_, price)| price);
+                }
                 self.close(&mut task, TaskState::Succeeded, None, now);
-                task.paid = reward.map_or(Amount::ZERO, |(_, price)| price);
                 task.usage = Some(usage);
                 task.done_by = Some(claim.node.clone());
                 tally.succeeded = 1;
@@ -96,7 +104,13 @@ impl WorkingSet {
         // Only now: what was refused says nothing.
         self.log(&mut task, lines.0, lines.1, now);
         self.tally(claim.node, &tally);
-        Ok(self.keep(task))
+        let ended = self.keep(task);
+        if ended.part.is_none() {
+            return Ok(ended);
+        }
+        self.judge_replicas(&ended, now);
+        // What it was paid is known by now, if it was the last replica.
+        self.find(ended.id)
     }
 
     /// Ends a lease early, at `at`; see [`TaskStore::preempt`](crate::scheduler::TaskStore::preempt).
@@ -162,6 +176,12 @@ impl WorkingSet {
             Ok(())
         }
     }
+}
+
+/// The end of a lease whose holder may be away for a while.
+fn at_least(task: &Task, now: Timestamp, expires_at: Timestamp) -> Timestamp {
+    let away = task.spec.offline_for.map(|time| now.saturating_add(time));
+    away.map_or(expires_at, |away| away.max(expires_at))
 }
 
 /// A holder may report twice, when the first answer was lost on its way back.

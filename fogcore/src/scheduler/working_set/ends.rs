@@ -19,8 +19,11 @@ impl WorkingSet {
             state if !state.is_final() => {}
             state => return Err(SchedulerError::WrongState { task: id, state }.into()),
         }
+        self.end_replicas(&task, now)?;
         self.end(&mut task, TaskState::Cancelled, "cancelled".to_owned(), now)?;
-        Ok(self.keep(task))
+        let ended = self.keep(task);
+        self.judge_replicas(&ended, now);
+        Ok(ended)
     }
 
     /// Ends what of this task ran out of time, if anything did; see
@@ -47,13 +50,17 @@ impl WorkingSet {
             self.fail_attempt(&mut task, &reason, false, now, now)?;
             self.tally(lease.node, &Tally { lost: 1, ..Tally::default() });
         } else if !task.state.is_final()
+            // Its replicas have the same deadline, and what runs may go on.
+            && task.parts == 0
             && task.spec.deadline.is_some_and(|deadline| deadline <= now)
         {
             self.end(&mut task, TaskState::Failed, "the deadline passed".to_owned(), now)?;
         } else {
             return Ok(None);
         }
-        Ok(Some(self.keep(task)))
+        let ended = self.keep(task);
+        self.judge_replicas(&ended, now);
+        Ok(Some(ended))
     }
 
     pub(super) fn end(

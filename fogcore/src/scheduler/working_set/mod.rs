@@ -7,6 +7,7 @@
 mod attempts;
 mod ends;
 mod parents;
+mod replicas;
 mod submit;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -67,6 +68,8 @@ pub struct Changes {
     pub advanced: Vec<TaskId>,
     /// Tasks that ended and needed others: what those gave may go.
     pub unlinked: Vec<TaskId>,
+    /// Whose result agreed with the majority's, and whose did not.
+    pub trust: Vec<(NodeId, bool)>,
     /// Tasks whose payload, result, explanation and log go.
     pub purged: Vec<TaskId>,
 }
@@ -74,7 +77,8 @@ pub struct Changes {
 impl WorkingSet {
     /// Puts in a task as it is stored.
     pub fn load_task(&mut self, task: Task) {
-        if let Some(named) = name_of(&task.spec) {
+        // A replica has its task's spec, but is not what the name is for.
+        if let Some(named) = name_of(&task.spec).filter(|_| task.part.is_none()) {
             self.names.insert(named, task.id);
         }
         self.tasks.insert(task.id, task);
@@ -164,9 +168,19 @@ pub fn name_of(spec: &Arc<TaskSpec>) -> Option<Named> {
 }
 
 /// The accounts and transfers that changing `task` may touch.
-pub fn money_of(task: TaskId, spec: &TaskSpec) -> Option<([AccountId; 2], [TransferId; 3])> {
+pub fn money_of(task: &Task) -> Option<(Vec<AccountId>, [TransferId; 3])> {
+    let (mut accounts, mut transfers) = money_of_work(task.work(), &task.spec)?;
+    if let Some(part) = &task.part {
+        accounts.extend(part.claimed.iter().map(|(owner, _)| owner.clone()));
+        transfers[2] = settlement::reward_id(task.id);
+    }
+    Some((accounts, transfers))
+}
+
+/// The accounts and transfers that work on such a task may touch.
+pub fn money_of_work(work: TaskId, spec: &TaskSpec) -> Option<(Vec<AccountId>, [TransferId; 3])> {
     let payer = spec.payer()?.clone();
     let transfers =
-        [settlement::hold_id(task), settlement::end_id(task), settlement::reward_id(task)];
-    Some(([payer, settlement::escrow()], transfers))
+        [settlement::hold_id(work), settlement::end_id(work), settlement::reward_id(work)];
+    Some((vec![payer, settlement::escrow()], transfers))
 }

@@ -50,12 +50,12 @@ impl WorkingSet {
     pub fn advance(&mut self, id: TaskId, now: Timestamp) -> Result<Option<Task>> {
         let mut task = self.find(id)?;
         self.changes.advanced.push(id);
-        if task.state != TaskState::Waiting || task.held {
+        if task.state != TaskState::Waiting || task.held || task.parts > 0 {
             return Ok(None);
         }
         let parents = self.parents(&task.spec)?;
         self.decide(&mut task, &parents, now)?;
-        let changed = task.held || task.state != TaskState::Waiting;
+        let changed = task.held || task.parts > 0 || task.state != TaskState::Waiting;
         Ok(changed.then(|| self.keep(task)))
     }
 
@@ -69,8 +69,15 @@ impl WorkingSet {
         if !task.held {
             return Err(SchedulerError::WrongState { task: id, state: task.state }.into());
         }
-        task.enqueue(now);
+        self.make_ready(&mut task, now);
         Ok(self.keep(task))
+    }
+
+    fn make_ready(&mut self, task: &mut Task, now: Timestamp) {
+        task.enqueue(now);
+        if task.spec.sla.replicas() > 0 {
+            self.split(task, now);
+        }
     }
 
     fn decide(
@@ -81,7 +88,7 @@ impl WorkingSet {
     ) -> Result<()> {
         match judge(task.spec.if_parent_fails, parents.iter().copied()) {
             Verdict::Wait => {}
-            Verdict::Run => task.enqueue(now),
+            Verdict::Run => self.make_ready(task, now),
             Verdict::Cancel(parent) => {
                 let reason = format!("task {parent} ended without success");
                 self.end(task, TaskState::Cancelled, reason, now)?;

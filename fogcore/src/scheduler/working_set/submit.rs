@@ -44,6 +44,8 @@ impl WorkingSet {
         task.retain_for = task.spec.retain_for.unwrap_or(policy.retain_for);
         if !task.spec.after.is_empty() {
             self.wait_for(&mut task, now)?;
+        } else if task.spec.sla.replicas() > 0 {
+            self.split(&mut task, now);
         }
         self.load_task(task.clone());
         self.count(None, &task);

@@ -256,3 +256,24 @@ pub async fn a_checkpoint_goes_to_the_next_attempt(stores: &Stores) {
     let done = complete(stores, success(claim(&third), None), at(34)).await.unwrap();
     assert_eq!(done.checkpoint, None);
 }
+
+/// Its lease lasts for as long as the task says, from its beginning and from each renewal, and not
+/// longer.
+pub async fn a_node_that_is_away_may_finish_what_it_took_along(stores: &Stores) {
+    let offline = TaskSpec { offline_for: Some(Duration::from_secs(3_600)), ..spec() };
+    for name in ["back in time", "gone"] {
+        submit(stores, name, offline.clone()).await.unwrap();
+    }
+    let granted = lease(stores, node("phone", 2), 2, at(1)).await;
+    assert_eq!(granted[0].task.lease.as_ref().unwrap().expires_at, at(3_601));
+    let renewal = Renewal::new(claim(&granted[0]), at(130));
+    let renewed = stores.tasks.renew(vec![renewal], at(100)).await.unwrap().remove(0).unwrap();
+    assert_eq!(renewed.lease.unwrap().expires_at, at(3_700));
+    assert_eq!(stores.tasks.expire(at(3_600), 10).await.unwrap(), []);
+    let gone = stores.tasks.expire(at(3_699), 10).await.unwrap();
+    assert_eq!(gone.iter().map(|task| task.id).collect::<Vec<_>>(), [granted[1].task.id]);
+    let done = complete(stores, success(claim(&granted[0]), None), at(3_699)).await.unwrap();
+    assert_eq!(done.state, TaskState::Succeeded);
+    let late = complete(stores, success(claim(&granted[1]), None), at(3_700)).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Conflict);
+}

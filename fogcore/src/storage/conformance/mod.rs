@@ -30,6 +30,7 @@ pub mod parents;
 pub mod preemption;
 pub mod queue;
 pub mod random;
+pub mod replicas;
 pub mod stream;
 pub mod tasks;
 
@@ -85,7 +86,8 @@ macro_rules! conformance_suite {
                 a_payer_has_no_more_open_tasks_than_allowed
                 what_belongs_to_a_task_goes_when_its_time_is_over
                 the_log_is_kept_in_order_and_within_its_limits
-                a_checkpoint_goes_to_the_next_attempt,
+                a_checkpoint_goes_to_the_next_attempt
+                a_node_that_is_away_may_finish_what_it_took_along,
             parents: a_task_waits_until_its_parents_ended
                 what_a_failed_parent_means_is_the_tasks_choice
                 a_chain_of_tasks_is_called_off_from_its_beginning
@@ -103,7 +105,11 @@ macro_rules! conformance_suite {
                 a_task_is_not_handed_out_after_its_deadline
                 large_tasks_do_not_block_a_slot_for_small_ones
                 a_price_beyond_all_amounts_is_explained payloads_go_with_their_tasks,
-            random: a_random_history_loses_nothing,
+            replicas: replicas_go_to_different_nodes_and_owners
+                the_majority_is_paid_and_the_odd_one_loses_trust a_third_decides_between_two
+                without_a_majority_nobody_is_paid replicas_live_and_end_with_their_task,
+            random: a_random_history_loses_nothing
+                everything_ends_and_balances_whatever_happens,
             stream: batches_agree_with_the_book,
         }
     };

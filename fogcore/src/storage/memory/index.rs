@@ -7,6 +7,9 @@ use crate::scheduler::queue::{Ahead, Counts, Demand, Lane, Rank, count, fair};
 use crate::scheduler::{LeaseRequest, Load, Task, TaskCounts, TaskState, WorkingSet};
 use crate::time::Timestamp;
 
+/// So many replicas that cannot go to an asker may stand before what it can be given.
+const REPLICAS: usize = 64;
+
 #[derive(Debug, Default)]
 pub(super) struct TaskIndex {
     entries: HashMap<TaskId, Entry>,
@@ -49,7 +52,7 @@ impl TaskIndex {
         let (place, class) = match known {
             Some(entry) => (entry.place, entry.class),
             // A spec was written as JSON once already, for its fingerprint.
-            None => (self.order.len() as u64 + 1, task.spec.class().unwrap_or_default()),
+            None => (self.order.len() as u64 + 1, task.class().unwrap_or_default()),
         };
         let queued = task.state == TaskState::Queued;
         let entry = Entry {
@@ -149,11 +152,15 @@ impl TaskIndex {
             };
             let payer = head.spec.payer().cloned();
             let demand = Demand::of(&head.spec.requirements);
-            let waiting = class.keys().take(limit).copied().collect();
+            let waiting = class.keys().take(limit + REPLICAS).copied().collect();
             lanes.push(Lane { payer, demand, waiting });
         }
-        let order =
-            fair::order(lanes, &request.shares, &|payer| count::taken(&self.counts, payer), limit);
+        let order = fair::order(
+            lanes,
+            &request.shares,
+            &|payer| count::taken(&self.counts, payer),
+            limit + REPLICAS,
+        );
         let places = order.into_iter().filter_map(|place| u64::try_from(place).ok());
         places.filter_map(|place| self.order.get(&place).copied()).collect()
     }

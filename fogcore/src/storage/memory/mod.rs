@@ -24,6 +24,7 @@ use crate::ledger::{
 use crate::registry::{
     Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
 };
+use crate::scheduler::replicas::{Trust, TrustPolicy};
 use crate::scheduler::{Explanation, LogLine, MAX_LOG_LINES, Tally, WorkingSet};
 use crate::storage::check_batch;
 use crate::time::Timestamp;
@@ -47,6 +48,7 @@ struct State {
     logs: HashMap<TaskId, BTreeMap<u64, LogLine>>,
     checkpoints: HashMap<TaskId, Bytes>,
     links: Links,
+    trust: BTreeMap<NodeId, Trust>,
 }
 
 impl MemoryStore {
@@ -80,6 +82,10 @@ impl State {
             self.tallies.entry(node).or_default().add(&more);
         }
         self.index.count(&changes.counts);
+        for (node, agreed) in changes.trust {
+            let trust = self.trust.entry(node).or_insert_with(|| Trust::unknown(now));
+            trust.observe(agreed, now, &TrustPolicy::default());
+        }
         for (id, line) in changes.logs {
             let log = self.logs.entry(id).or_default();
             let oldest = (line.number + 1).saturating_sub(MAX_LOG_LINES);

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::queue::{Ahead, Victim};
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{
     self, Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, Matcher, NewTask,
     Offer, QueuePolicy, Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter,
@@ -38,6 +39,7 @@ impl TaskStore for MemoryStore {
         let loads = state.index.loads();
         let expires_at = now.saturating_add(request.duration);
         let LeaseRequest { asker, rivals, policy, .. } = request;
+        let (node, owner) = (asker.node.id.clone(), asker.node.owner.clone());
         let mut matcher = Matcher::new(asker, rivals, loads, policy, now);
         let mut assignments = Vec::new();
         for id in candidates {
@@ -45,10 +47,14 @@ impl TaskStore for MemoryStore {
                 break;
             }
             let Some(task) = state.set.task(id) else { continue };
+            if !state.set.may_have(task, &node, owner.as_ref()) {
+                continue;
+            }
             match matcher.offer(task) {
                 Offer::Taken(explanation) => {
-                    let task = state.set.lease(id, *explanation, now, expires_at)?;
-                    let payload = state.payloads.get(&id).cloned().unwrap_or_default();
+                    let task =
+                        state.set.lease(id, *explanation, owner.as_ref(), now, expires_at)?;
+                    let payload = state.payloads.get(&task.work()).cloned().unwrap_or_default();
                     let checkpoint = state.checkpoints.get(&id).cloned();
                     assignments.push(Assignment { task, payload, checkpoint });
                 }
@@ -180,7 +186,9 @@ impl TaskStore for MemoryStore {
     }
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
-        Ok(self.lock().results.get(&task).cloned())
+        let state = self.lock();
+        let of = state.set.task(task).and_then(|task| task.result_of).unwrap_or(task);
+        Ok(state.results.get(&of).cloned())
     }
 
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
@@ -198,6 +206,10 @@ impl TaskStore for MemoryStore {
 
     async fn counts(&self) -> Result<TaskCounts> {
         Ok(self.lock().index.counts())
+    }
+
+    async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>> {
+        Ok(self.lock().trust.clone())
     }
 
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {

@@ -37,18 +37,18 @@ impl Loaded {
     ) -> Result<(), Failure> {
         self.tasks(connection, &wanted).await?;
         self.payers(connection, &wanted.payers).await?;
-        for id in std::mem::take(&mut wanted.tasks) {
-            if let Some(task) = self.set.task(id) {
-                wanted.money(id, &task.spec);
-            }
+        let relatives = wanted.relatives(&self.set);
+        if !relatives.bare.is_empty() {
+            self.tasks(connection, &relatives).await?;
         }
+        wanted.money_of_families(&self.set);
         let transfers: Vec<_> = wanted.transfers.iter().map(|id| id.uuid()).collect();
         let accounts: Vec<_> = wanted.accounts.iter().map(AccountId::as_str).collect();
         self.accounts(connection, &accounts, &transfers).await?;
         self.transfers(connection, &transfers).await
     }
 
-    async fn tasks(
+    pub(super) async fn tasks(
         &mut self,
         connection: &mut PgConnection,
         wanted: &Wanted,

@@ -15,6 +15,7 @@ use crate::ledger::{
     TransferFlags, TransferKind,
 };
 use crate::scheduler::queue::Demand;
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{LogLine, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
@@ -260,4 +261,10 @@ pub(super) fn log_line(row: &PgRow) -> Result<LogLine> {
         fence: count(row, "fence")?,
         text: get(row, "text")?,
     })
+}
+
+/// Reads a row of `trust`.
+pub(super) fn trust(row: &PgRow) -> Result<(NodeId, Trust)> {
+    let (agreed, disagreed) = (get(row, "agreed")?, get(row, "disagreed")?);
+    Ok((parsed(row, "node")?, Trust { agreed, disagreed, at: time(row, "at")? }))
 }

@@ -7,12 +7,13 @@ use sqlx::PgConnection;
 
 use super::error::Failure;
 use super::loaded::Loaded;
-use super::rows::{digits, integer, to_json};
+use super::rows::{self, digits, integer, to_json};
 use crate::error::Result;
-use crate::id::TaskId;
+use crate::id::{NodeId, TaskId};
 use crate::scheduler::queue::Count;
+use crate::scheduler::replicas::TrustPolicy;
 use crate::scheduler::{Changes, MAX_LOG_LINES, Task, TaskState};
-use crate::storage::leasing::ends_at;
+use crate::storage::leasing::{ends_at, name_in_row};
 use crate::time::Timestamp;
 
 /// One column of many rows.
@@ -45,7 +46,8 @@ impl Loaded {
         self.attach(connection, &changes).await?;
         self.say(connection, &changes).await?;
         tally(connection, &changes).await?;
-        count(connection, &changes).await
+        count(connection, &changes).await?;
+        learn(connection, &changes.trust, now).await
     }
 
     fn placed(&self, ids: &[TaskId]) -> Result<Vec<(i64, &Task)>> {
@@ -60,7 +62,7 @@ impl Loaded {
         now: Timestamp,
     ) -> Result<(), Failure> {
         let rows = self.placed(new)?;
-        let classes = rows.iter().map(|(_, task)| task.spec.class()).collect::<Result<Vec<_>>>()?;
+        let classes = rows.iter().map(|(_, task)| task.class()).collect::<Result<Vec<_>>>()?;
         let tasks = rows.iter().map(|(_, task)| to_json(task)).collect::<Result<Vec<_>>>()?;
         sqlx::query(
             "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
@@ -76,7 +78,7 @@ impl Loaded {
         .bind(column(&rows, |(_, task)| task.spec.priority))
         .bind(column(&rows, |(_, task)| task.spec.kind.as_str()))
         .bind(column(&rows, |(_, task)| task.spec.payer().map(|payer| payer.as_str())))
-        .bind(column(&rows, |(_, t)| t.spec.idempotency_key.as_ref().map(|key| key.as_str())))
+        .bind(column(&rows, |(_, t)| name_in_row(t)))
         .bind(column(&rows, |(_, task)| task.spec.deadline.map(Timestamp::as_micros)))
         .bind(column(&rows, |(_, task)| i64::from(task.spec.requirements.cpu_cores)))
         .bind(column(&rows, |(_, task)| integer(task.spec.requirements.memory_mib)))
@@ -268,6 +270,30 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+/// Takes in whose results were right. Few tasks have replicas, so each node is a trip of its own.
+async fn learn(
+    connection: &mut PgConnection,
+    seen: &[(NodeId, bool)],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let mut seen: Vec<_> = seen.iter().collect();
+    seen.sort();
+    for (node, agreed) in seen {
+        let insert = "INSERT INTO trust VALUES ($1, 0, 0, $2) ON CONFLICT DO NOTHING";
+        let insert = sqlx::query(insert).bind(node.as_str()).bind(now.as_micros());
+        insert.execute(&mut *connection).await?;
+        let select = "SELECT node, agreed, disagreed, at FROM trust WHERE node = $1 FOR UPDATE";
+        let row = sqlx::query(select).bind(node.as_str()).fetch_one(&mut *connection).await?;
+        let (_, mut trust) = rows::trust(&row)?;
+        trust.observe(*agreed, now, &TrustPolicy::default());
+        let update = "UPDATE trust SET agreed = $2, disagreed = $3, at = $4 WHERE node = $1";
+        let update = sqlx::query(update).bind(node.as_str()).bind(trust.agreed);
+        let update = update.bind(trust.disagreed).bind(trust.at.as_micros());
+        update.execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Adds to the counts of tasks, in a part that few others add to, in one order.

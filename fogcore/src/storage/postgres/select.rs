@@ -17,8 +17,11 @@ use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
 use crate::scheduler::queue::{Demand, Rank, count as counts, fair};
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
-use crate::storage::leasing::{Fitting, MAX_CLASSES, MOST_UNWRITTEN, fitting, has_one_payer};
-use crate::storage::request::Lease;
+use crate::storage::leasing::{
+    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, fitting, has_one_payer,
+    has_replicas,
+};
+use crate::storage::request::{Lease, Wanted};
 
 /// So many tasks that others hold may stand before those that an asker is given.
 const PASSED_OVER: usize = 256;
@@ -84,7 +87,8 @@ async fn payloads(
     leases: &mut [&mut Lease],
 ) -> Result<(), Failure> {
     let granted = leases.iter().filter_map(|lease| lease.answer.kept()).flatten();
-    let seqs = granted.map(|given| loaded.seq(given.task.id)).collect::<Result<Vec<_>>>()?;
+    // A replica has what its task has.
+    let seqs = granted.map(|given| loaded.seq(given.task.work())).collect::<Result<Vec<_>>>()?;
     if seqs.is_empty() {
         return Ok(());
     }
@@ -92,7 +96,7 @@ async fn payloads(
     let saved = saved.filter(|given| given.task.checkpoint.is_some());
     let saved = saved.map(|given| loaded.seq(given.task.id)).collect::<Result<Vec<_>>>()?;
     let sql = "SELECT seq, payload AS bytes FROM payloads WHERE seq = ANY($1)";
-    let mut payloads = bytes_of(connection, sql, seqs).await?;
+    let payloads = bytes_of(connection, sql, seqs).await?;
     let mut checkpoints = HashMap::new();
     if !saved.is_empty() {
         let sql = "SELECT seq, checkpoint AS bytes FROM checkpoints WHERE seq = ANY($1)";
@@ -101,7 +105,8 @@ async fn payloads(
     for given in leases.iter_mut().filter_map(|lease| lease.answer.kept_mut()).flatten() {
         let seq = loaded.seq(given.task.id)?;
         // A payload that is empty has no row.
-        given.payload = payloads.remove(&seq).unwrap_or_default();
+        let work = loaded.seq(given.task.work())?;
+        given.payload = payloads.get(&work).cloned().unwrap_or_default();
         given.checkpoint = checkpoints.remove(&seq);
     }
     Ok(())
@@ -135,14 +140,18 @@ async fn assign(
     let (request, now) = (&lease.request, lease.now);
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
     let mut matcher = Matcher::new(asker, rivals, loads, request.policy, now);
+    let owner = request.asker.node.owner.as_ref();
     for id in heads(connection, loaded, lease, classes, request.limit + unwritten).await? {
         let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
             continue;
         };
+        if !loaded.set.may_have(task, &request.asker.node.id, owner) {
+            continue;
+        }
         match matcher.offer(task) {
             Offer::Taken(explanation) => {
                 let expires_at = now.saturating_add(request.duration);
-                let task = loaded.set.lease(id, *explanation, now, expires_at)?;
+                let task = loaded.set.lease(id, *explanation, owner, now, expires_at)?;
                 assignments.push(Assignment { task, payload: Bytes::new(), checkpoint: None });
             }
             Offer::Unfit => {}
@@ -205,10 +214,15 @@ async fn heads(
          ORDER BY o.turn LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
     )
     .bind(best)
-    .bind(integer(most))
-    .fetch_all(connection)
+    .bind(integer(if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most }))
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(rows.iter().map(|row| loaded.take_in(row)).collect::<Result<_>>()?)
+    let heads = rows.iter().map(|row| loaded.take_in(row)).collect::<Result<Vec<_>>>()?;
+    // Where the others are, stands with what they are replicas of.
+    let parts = heads.iter().filter_map(|id| loaded.set.task(*id)?.part.as_ref());
+    let wanted = Wanted { bare: parts.map(|part| part.of).collect(), ..Wanted::default() };
+    loaded.tasks(connection, &wanted).await?;
+    Ok(heads)
 }
 
 /// What the running tasks of these classes' payers take.

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::queue::{Ahead, Victim};
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
     Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
@@ -255,13 +256,21 @@ impl TaskStore for PostgresStore {
     }
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
-        let sql = "SELECT r.result FROM tasks t LEFT JOIN results r ON r.seq = t.seq
+        // Only where there are no bytes it may be a replica that gave them.
+        let sql = "SELECT r.result, CASE WHEN r.result IS NULL THEN t.task END AS task
+                   FROM tasks t LEFT JOIN results r ON r.seq = t.seq
                    WHERE t.id = $1 AND t.state = 'succeeded' AND t.expires_at IS NOT NULL";
         let result = |row: &PgRow| {
             let bytes: Option<&[u8]> = get(row, "result")?;
-            Ok(Bytes::copy_from_slice(bytes.unwrap_or_default()))
+            let of = if bytes.is_none() { rows::task(row)?.result_of } else { None };
+            Ok((Bytes::copy_from_slice(bytes.unwrap_or_default()), of))
         };
-        self.of_task(sql, task, result).await
+        match self.of_task(sql, task, result).await? {
+            Some((_, Some(replica))) => {
+                Ok(self.of_task(sql, replica, result).await?.map(|(b, _)| b))
+            }
+            found => Ok(found.map(|(bytes, _)| bytes)),
+        }
     }
 
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
@@ -288,6 +297,12 @@ impl TaskStore for PostgresStore {
         );
         let rows = self.readers.fetch_all(query).await?;
         rows.iter().map(|row| Ok((rows::state(row)?, count(row, "tasks")?))).collect()
+    }
+
+    async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>> {
+        let query = sqlx::query("SELECT node, agreed, disagreed, at FROM trust");
+        let rows = self.readers.fetch_all(query).await?;
+        rows.iter().map(rows::trust).collect()
     }
 
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {

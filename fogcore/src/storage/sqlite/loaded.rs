@@ -55,18 +55,22 @@ impl Loaded {
     ) -> Result<()> {
         self.tasks(connection, &wanted).await?;
         self.payers(connection, &wanted.payers, &Counts::new()).await?;
-        for id in std::mem::take(&mut wanted.tasks) {
-            if let Some(task) = self.set.task(id) {
-                wanted.money(id, &task.spec);
-            }
+        let relatives = wanted.relatives(&self.set);
+        if !relatives.bare.is_empty() {
+            self.tasks(connection, &relatives).await?;
         }
+        wanted.money_of_families(&self.set);
         let book = &mut self.set.book;
         self.kept += self.known.load_transfers(connection, book, &mut wanted).await?;
         self.kept += self.known.load_accounts(connection, book, wanted.accounts).await?;
         Ok(())
     }
 
-    async fn tasks(&mut self, connection: &mut SqliteConnection, wanted: &Wanted) -> Result<()> {
+    pub(super) async fn tasks(
+        &mut self,
+        connection: &mut SqliteConnection,
+        wanted: &Wanted,
+    ) -> Result<()> {
         let tasks = wanted.tasks.iter().chain(&wanted.bare);
         let missing = tasks.filter(|id| self.set.task(**id).is_none());
         let missing: Vec<_> = missing.map(|id| id.uuid()).collect();

@@ -11,6 +11,7 @@ use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::NodeId;
 use crate::scheduler::queue::{Count, Demand, Group};
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{LogLine, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
@@ -144,4 +145,10 @@ pub(super) fn log_line(row: &SqliteRow) -> Result<LogLine> {
         fence: count(row, "fence")?,
         text: get(row, "text")?,
     })
+}
+
+/// Reads a row of `trust`.
+pub(super) fn trust(row: &SqliteRow) -> Result<(NodeId, Trust)> {
+    let (agreed, disagreed) = (get(row, "agreed")?, get(row, "disagreed")?);
+    Ok((parsed(row, "node")?, Trust { agreed, disagreed, at: time(row, "at")? }))
 }

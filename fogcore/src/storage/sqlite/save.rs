@@ -8,12 +8,13 @@ use sqlx::SqliteConnection;
 use super::error::OrStoreError;
 use super::lists::{Batch, NO_FILLING, Rows, Values, write_all};
 use super::loaded::{Loaded, footprint};
-use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
+use super::rows::{self, amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId};
 use crate::scheduler::queue::{Count, Group};
+use crate::scheduler::replicas::{Trust, TrustPolicy};
 use crate::scheduler::{Changes, Explanation, LogLine, MAX_LOG_LINES, Tally, Task, TaskState};
-use crate::storage::leasing::ends_at;
+use crate::storage::leasing::{ends_at, name_in_row};
 use crate::time::Timestamp;
 
 /// Removes what a table holds of these tasks.
@@ -57,6 +58,7 @@ impl Loaded {
         let said = self.said(&changes)?;
         let statements = statements.chain(tasks).chain(self.tallied(&changes)).chain(said);
         write_all(connection, statements).await?;
+        learn(connection, &changes.trust, now).await?;
         self.known.link(connection, money).await
     }
 
@@ -155,6 +157,35 @@ impl Loaded {
             .chain(gone(goes!("explanations")))
             .chain(gone(goes!("log_lines"))))
     }
+}
+
+/// Takes in whose results were right. Few tasks have replicas, so each node is a trip of its own.
+async fn learn(
+    connection: &mut SqliteConnection,
+    seen: &[(NodeId, bool)],
+    now: Timestamp,
+) -> Result<()> {
+    for (node, agreed) in seen {
+        let row = sqlx::query("SELECT * FROM trust WHERE node = ?")
+            .bind(node.as_str())
+            .fetch_optional(&mut *connection)
+            .await
+            .or_store_error()?;
+        let known = row.map(|row| rows::trust(&row)).transpose()?;
+        let mut trust = known.map_or_else(|| Trust::unknown(now), |(_, trust)| trust);
+        trust.observe(*agreed, now, &TrustPolicy::default());
+        sqlx::query(
+            "INSERT OR REPLACE INTO trust (node, agreed, disagreed, at) VALUES (?, ?, ?, ?)",
+        )
+        .bind(node.as_str())
+        .bind(trust.agreed)
+        .bind(trust.disagreed)
+        .bind(trust.at.as_micros())
+        .execute(&mut *connection)
+        .await
+        .or_store_error()?;
+    }
+    Ok(())
 }
 
 const COUNTS: Rows = Rows {
@@ -263,11 +294,11 @@ fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> R
     let (spec, needs) = (&task.spec, &task.spec.requirements);
     row.push(seq)
         .push(id_bytes(task.id.uuid()))
-        .push(spec.class()?)
+        .push(task.class()?)
         .push(i64::from(spec.priority))
         .push(spec.kind.as_str())
         .push(spec.payer().map(|payer| payer.as_str()))
-        .push(spec.idempotency_key.as_ref().map(|key| key.as_str()))
+        .push(name_in_row(task))
         .push(spec.deadline.map(Timestamp::as_micros))
         .push(i64::from(needs.cpu_cores))
         .push(integer(needs.memory_mib))

@@ -18,8 +18,11 @@ use crate::error::Result;
 use crate::id::NodeId;
 use crate::scheduler::queue::{Counts, Rank, count as counts, fair};
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
-use crate::storage::leasing::{Fitting, MAX_CLASSES, MOST_UNWRITTEN, fitting, has_one_payer};
-use crate::storage::request::Lease;
+use crate::storage::leasing::{
+    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, fitting, has_one_payer,
+    has_replicas,
+};
+use crate::storage::request::{Lease, Wanted};
 
 /// Grants each asker what it should have of what is ready, and writes that.
 pub(super) async fn grant(
@@ -66,21 +69,24 @@ async fn payloads(
 ) -> Result<()> {
     let granted = || leases.iter().filter_map(|lease| lease.answer.kept()).flatten();
     let place = |given: &Assignment| loaded.seqs.get(&given.task.id).copied();
-    let seqs: Vec<i64> = granted().filter_map(place).collect();
+    // A replica has what its task has.
+    let works = granted().filter_map(|given| loaded.seqs.get(&given.task.work()).copied());
+    let seqs: Vec<i64> = works.collect();
     if seqs.is_empty() {
         return Ok(());
     }
     let saved = granted().filter(|given| given.task.checkpoint.is_some());
     let saved: Vec<i64> = saved.filter_map(place).collect();
-    let mut payloads = bytes_of(connection, PAYLOADS, &seqs).await?;
+    let payloads = bytes_of(connection, PAYLOADS, &seqs).await?;
     let mut checkpoints = match saved.as_slice() {
         [] => HashMap::new(),
         saved => bytes_of(connection, CHECKPOINTS, saved).await?,
     };
     for given in leases.iter_mut().filter_map(|lease| lease.answer.kept_mut()).flatten() {
         let seq = loaded.seqs.get(&given.task.id);
+        let work = loaded.seqs.get(&given.task.work());
         // A payload that is empty has no row.
-        given.payload = seq.and_then(|seq| payloads.remove(seq)).unwrap_or_default();
+        given.payload = work.and_then(|work| payloads.get(work)).cloned().unwrap_or_default();
         given.checkpoint = seq.and_then(|seq| checkpoints.remove(seq));
     }
     Ok(())
@@ -117,10 +123,15 @@ impl Giving<'_> {
         let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
             return Ok(true);
         };
+        let asker = &self.lease.request.asker.node;
+        if !loaded.set.may_have(task, &asker.id, asker.owner.as_ref()) {
+            return Ok(true);
+        }
         match self.matcher.offer(task) {
             Offer::Taken(explanation) => {
                 let (now, duration) = (self.lease.now, self.lease.request.duration);
-                let task = loaded.set.lease(id, *explanation, now, now.saturating_add(duration))?;
+                let (until, owner) = (now.saturating_add(duration), asker.owner.as_ref());
+                let task = loaded.set.lease(id, *explanation, owner, now, until)?;
                 self.given.push(Assignment { task, payload: Bytes::new(), checkpoint: None });
             }
             Offer::Unfit => {}
@@ -148,7 +159,7 @@ async fn assign(
     let matcher = Matcher::new(asker, rivals, loads, request.policy, lease.now);
     let mut giving = Giving { lease, matcher, given: Vec::new() };
     let most = request.limit + unwritten;
-    if has_one_payer(classes) {
+    if has_one_payer(classes) && !has_replicas(classes) {
         let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
         let query = sqlx::query(HEADS).bind(integers(&numbers)?).bind(integer(most));
         let mut heads = query.fetch(connection);
@@ -159,16 +170,24 @@ async fn assign(
         }
         return Ok(giving.given);
     }
+    let most = if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most };
     let order = turns(connection, loaded, lease, classes, most).await?;
     let rows = sqlx::query(
         "SELECT seq, id, task FROM tasks WHERE seq IN (SELECT value FROM json_each(?))",
     )
     .bind(integers(&order)?)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .or_store_error()?;
     let rows = rows.iter().map(|row| Ok((get::<i64>(row, "seq")?, row)));
     let rows = rows.collect::<Result<HashMap<_, _>>>()?;
+    // Where the others are, stands with what they are replicas of.
+    let mut wanted = Wanted::default();
+    for row in rows.values() {
+        let task = loaded.take_in(row)?;
+        wanted.bare.extend(loaded.set.task(task).and_then(|task| Some(task.part.as_ref()?.of)));
+    }
+    loaded.tasks(connection, &wanted).await?;
     for row in order.iter().filter_map(|seq| rows.get(seq)) {
         if !giving.offer(loaded, row)? {
             break;

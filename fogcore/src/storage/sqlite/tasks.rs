@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::registry::page_limit;
 use crate::scheduler::queue::{Ahead, Victim};
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{
     Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, QueuePolicy,
     Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskState, TaskStore,
@@ -319,13 +320,21 @@ impl TaskStore for SqliteStore {
     }
 
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
-        let sql = "SELECT r.result FROM tasks t LEFT JOIN results r ON r.seq = t.seq
+        // Only where there are no bytes it may be a replica that gave them.
+        let sql = "SELECT r.result, CASE WHEN r.result IS NULL THEN t.task END AS task
+                   FROM tasks t LEFT JOIN results r ON r.seq = t.seq
                    WHERE t.id = ? AND t.state = 'succeeded' AND t.expires_at IS NOT NULL";
         let result = |row: &SqliteRow| {
             let bytes: Option<&[u8]> = get(row, "result")?;
-            Ok(Bytes::copy_from_slice(bytes.unwrap_or_default()))
+            let of = if bytes.is_none() { rows::task(row)?.result_of } else { None };
+            Ok((Bytes::copy_from_slice(bytes.unwrap_or_default()), of))
         };
-        self.attachment(sql, task, result).await
+        match self.attachment(sql, task, result).await? {
+            Some((_, Some(replica))) => {
+                Ok(self.attachment(sql, replica, result).await?.map(|(b, _)| b))
+            }
+            found => Ok(found.map(|(bytes, _)| bytes)),
+        }
     }
 
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
@@ -359,6 +368,12 @@ impl TaskStore for SqliteStore {
         .await
         .or_store_error()?;
         rows.iter().map(|row| Ok((rows::state(row)?, count(row, "tasks")?))).collect()
+    }
+
+    async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>> {
+        let rows =
+            sqlx::query("SELECT * FROM trust").fetch_all(&self.readers).await.or_store_error()?;
+        rows.iter().map(rows::trust).collect()
     }
 
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
