@@ -66,7 +66,7 @@ pub async fn funded_fog(url: &str) -> Result<Fog> {
     // Room for all events of a round, because a round counts them.
     let config = FogConfig { event_capacity: 1 << 16, ..FogConfig::default() };
     let fog = Fog::builder().url(url).config(config).open().await?;
-    fog.ledger().mint(&payer()?, Asset::FOG.parse("1e15")?).await?;
+    fog.ledger().mint(&payer()?, Asset::FOG.parse("1e9")?).await?;
     Ok(fog)
 }
 

@@ -122,6 +122,7 @@ async fn hundred(fog: &Fog, node: &fogcore::registry::Node) {
                 claim,
                 outcome: Outcome::Succeeded { result: Bytes::new(), reward },
                 usage,
+                log: Vec::new(),
             }
         })
         .collect();

@@ -123,6 +123,13 @@ pub enum Event {
         /// The attempt, from 1.
         attempt: u32,
     },
+    /// The node that holds the task has to make room for a more urgent one.
+    TaskPreempted {
+        /// The task.
+        task: TaskId,
+        /// The node.
+        node: NodeId,
+    },
     /// A node told how far it is.
     TaskProgressed {
         /// The task.

@@ -12,7 +12,7 @@ use fogcore::id::TaskId;
 use fogcore::ledger::{Account, Purpose, Transfer};
 use fogcore::registry::{Heartbeat, Ineligible, Liveness, Node, Percent, PowerState};
 use fogcore::scheduler::{
-    Backoff, Failure, MAX_BYTES, Output, Progress, Refusal, TaskSpec, TaskState, executor_fn,
+    Backoff, Failure, MAX_BYTES, News, Output, Progress, Refusal, TaskSpec, TaskState, executor_fn,
     settlement,
 };
 use fogcore::time::{Clock, ManualClock, Timestamp};
@@ -503,7 +503,7 @@ async fn a_lease_that_runs_out_moves_the_task_and_the_late_report_pays_nothing()
 
         // One renewal holds it over the first end, and no longer.
         clock.advance(Duration::from_secs(20));
-        fog.renew(vec![(claim(&first), None)]).await.unwrap().remove(0).unwrap();
+        fog.renew(vec![(claim(&first), News::default())]).await.unwrap().remove(0).unwrap();
         clock.advance(Duration::from_micros(29_999_999));
         fog.maintain().await.unwrap();
         assert_eq!(fog.task(task.id).await.unwrap().state, TaskState::Leased, "{name}");
@@ -520,7 +520,7 @@ async fn a_lease_that_runs_out_moves_the_task_and_the_late_report_pays_nothing()
         let second = fog.lease(&fast.id, 1).await.unwrap().remove(0);
         let late = [
             fog.complete(vec![success(&first, &slow)]).await.unwrap().remove(0),
-            fog.renew(vec![(claim(&first), None)]).await.unwrap().remove(0),
+            fog.renew(vec![(claim(&first), News::default())]).await.unwrap().remove(0),
             fog.release(vec![claim(&first)]).await.unwrap().remove(0),
         ];
         for late in late {
@@ -707,7 +707,7 @@ async fn a_refused_renewal_tells_no_progress() {
     fog.maintain().await.unwrap();
     let mut events = fog.subscribe();
     let progress = Some(Progress::new(0.9, "nearly"));
-    let refused = fog.renew(vec![(claim(&lease), progress)]).await.unwrap().remove(0);
+    let refused = fog.renew(vec![(claim(&lease), progress.into())]).await.unwrap().remove(0);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(waiting(&mut events), []);
 }

@@ -16,7 +16,10 @@ use fogcore::ledger::{
     Account, Fault, LedgerStore, Place, Purpose, ResultCode, Transfer, TransferFilter,
 };
 use fogcore::registry::{Heartbeat, LivenessPolicy, Node, NodeRecord, NodeStore, PowerPolicy};
-use fogcore::scheduler::{Candidate, LeaseRequest, NewTask, PlacementPolicy, TaskSpec, TaskStore};
+use fogcore::scheduler::queue::FairShares;
+use fogcore::scheduler::{
+    Candidate, LeaseRequest, NewTask, PlacementPolicy, QueuePolicy, TaskSpec, TaskStore,
+};
 use fogcore::storage::postgres::{PostgresOptions, PostgresStore};
 use fogcore::storage::{self, Stores};
 use fogcore::time::Timestamp;
@@ -460,6 +463,7 @@ fn lease_request(node: &str, slots: u32, limit: usize) -> LeaseRequest {
         asker,
         rivals: Vec::new(),
         policy: PlacementPolicy::default(),
+        shares: FairShares::default(),
         limit,
         duration: Duration::from_secs(30),
     }
@@ -472,7 +476,9 @@ async fn submit(store: &PostgresStore, tasks: usize) {
         spec: spec.clone(),
         payload: number.to_string().into(),
     };
-    for submitted in store.submit((0..tasks).map(new).collect(), NOW).await.unwrap() {
+    for submitted in
+        store.submit((0..tasks).map(new).collect(), QueuePolicy::default(), NOW).await.unwrap()
+    {
         submitted.unwrap();
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fogcore::id::{TaskId, TransferId};
 use fogcore::ledger::{Account, AccountFilter, Purpose, Transfer};
 use fogcore::registry::{Heartbeat, NodeFilter};
-use fogcore::scheduler::{NewTask, TaskFilter, TaskSpec, TaskState, settlement};
+use fogcore::scheduler::{NewTask, QueuePolicy, TaskFilter, TaskSpec, TaskState, settlement};
 use fogcore::storage::Stores;
 use fogcore::storage::sqlite::{SqliteOptions, SqliteStore};
 use fogcore::{Error, ErrorKind, Fog, FogConfig, Result};
@@ -405,7 +405,7 @@ fn new_task(name: &str) -> NewTask {
 
 async fn submit(store: &Stores, fog: &Fog, names: &[String]) -> Result<Vec<TaskId>> {
     let tasks = names.iter().map(|name| new_task(name)).collect();
-    let answers = store.tasks.submit(tasks, fog.clock().now()).await?;
+    let answers = store.tasks.submit(tasks, QueuePolicy::default(), fog.clock().now()).await?;
     answers.into_iter().map(|submitted| submitted.map(|submitted| submitted.task.id)).collect()
 }
 

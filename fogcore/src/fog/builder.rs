@@ -172,6 +172,7 @@ impl FogBuilder {
             followers: Followers::default(),
             monitors: Monitors::default(),
             scaling: self.scaling,
+            durations: Mutex::default(),
         });
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };

@@ -1,6 +1,7 @@
 //! How a fog behaves: every default is a field with its reason.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +9,14 @@ use crate::amount::Asset;
 use crate::balancer::WeightPolicy;
 use crate::error::{Error, Result};
 use crate::failover::FailoverPolicy;
+use crate::id::AccountId;
 use crate::ledger::economy::EconomyPolicy;
 use crate::registry::{LivenessPolicy, PowerPolicy};
-use crate::scheduler::PlacementPolicy;
 use crate::scheduler::market::MarketPolicy;
+use crate::scheduler::{
+    PlacementPolicy, QueuePolicy,
+    queue::{FairShares, PreemptionPolicy},
+};
 
 /// How a fog behaves. All processes on one store should agree in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +34,13 @@ pub struct FogConfig {
     pub power: PowerPolicy,
     /// How nodes are weighed for a task.
     pub placement: PlacementPolicy,
+    /// How much may wait, and how long what is done is kept.
+    pub queue: QueuePolicy,
+    /// When urgent tasks take the place of others.
+    pub preemption: PreemptionPolicy,
+    /// How much more of the fog than others a payer may have while others wait, 1e-6 to 1e6; who
+    /// is not named has 1. See [`fair`](crate::scheduler::queue::fair).
+    pub fair_weights: Arc<BTreeMap<AccountId, f64>>,
     /// How much of the requests a node gets from the fog's balancers, by what it has.
     pub weights: WeightPolicy,
     /// How a node's traffic leaves it when it [fails over](crate::Fog::fail_over).
@@ -63,6 +75,9 @@ impl Default for FogConfig {
             liveness: LivenessPolicy::default(),
             power: PowerPolicy::default(),
             placement: PlacementPolicy::default(),
+            queue: QueuePolicy::default(),
+            preemption: PreemptionPolicy::default(),
+            fair_weights: Arc::default(),
             weights: WeightPolicy::default(),
             failover: FailoverPolicy::default(),
             max_rivals: 8,
@@ -112,10 +127,14 @@ impl FogConfig {
         if !weights.iter().all(|weight| (0.0..=1.0).contains(weight)) {
             return Err(Error::invalid("placement", "every weight must be between 0 and 1"));
         }
-        let power = [self.power.min_battery, self.power.start_below, self.power.stop_at];
+        let p = &self.power;
+        let power = [p.min_battery, p.start_below, p.throttle_at, p.stop_at];
         if !power.iter().all(|limit| limit.is_finite()) {
             return Err(Error::invalid("power", "every limit must be a finite number"));
         }
+        self.queue.check()?;
+        self.preemption.check()?;
+        FairShares::check_weights(&self.fair_weights)?;
         self.economy.check()?;
         self.market.check()?;
         self.weights.check()?;

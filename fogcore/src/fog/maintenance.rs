@@ -9,9 +9,14 @@ use crate::event::Event;
 use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::registry::{Liveness, MAX_PAGE, NodeFilter};
+use crate::scheduler::{MAX_BATCH, queue::preempt};
+use crate::time::Timestamp;
 
 /// What was last told of each node's liveness.
 pub(super) type LivenessWatch = HashMap<NodeId, Liveness>;
+
+/// For how many urgent tasks one step makes room.
+const URGENT: usize = 64;
 
 /// How many tasks one step takes in hand; what is left is next at once.
 const STEP: usize = 1_000;
@@ -43,7 +48,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Ends leases, deadlines and holds that ran out, and lets retries go.
+    /// Ends leases, deadlines and holds that ran out, lets retries go, and removes what was kept
+    /// for long enough.
     pub(super) async fn maintain(&self) -> Result<()> {
         let now = self.clock.now();
         while self.stores.tasks.promote(now, STEP).await? > 0 {
@@ -56,6 +62,9 @@ impl Shared {
                 break;
             }
         }
+        self.advance().await?;
+        self.make_room(now).await?;
+        while self.stores.tasks.purge(now, STEP).await? == STEP {}
         loop {
             let freed = self.stores.ledger.expire_holds(now, STEP).await?;
             for posted in &freed {
@@ -67,6 +76,32 @@ impl Shared {
             }
         }
         self.maintain_market(STEP).await
+    }
+
+    /// Lets urgent tasks that found no place take that of others.
+    async fn make_room(&self, now: Timestamp) -> Result<()> {
+        let policy = &self.config.preemption;
+        if !policy.enabled {
+            return Ok(());
+        }
+        let since = now.saturating_sub(policy.after);
+        let urgent = self.stores.tasks.urgent(since, URGENT).await?;
+        if urgent.is_empty() {
+            return Ok(());
+        }
+        let nodes: Vec<_> =
+            self.known_nodes().await?.iter().map(|node| self.judge(node, now)).collect();
+        let ids: Vec<_> = nodes.iter().map(|node| node.node.id.clone()).collect();
+        let running = self.stores.tasks.running(&ids, MAX_PAGE).await?;
+        let mut victims = preempt::plan(&urgent, &nodes, &running);
+        victims.truncate(MAX_BATCH);
+        let at = now.saturating_add(policy.notice);
+        for task in self.stores.tasks.preempt(victims, at, now).await? {
+            if let Some(lease) = task.lease {
+                self.events.publish(Event::TaskPreempted { task: task.id, node: lease.node });
+            }
+        }
+        Ok(())
     }
 
     /// Tells whose liveness changed since the last look.

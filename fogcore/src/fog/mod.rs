@@ -53,7 +53,7 @@ mod tasks;
 mod trouble;
 mod worker;
 
-use std::{sync::Arc, sync::Mutex, time::Duration};
+use std::{sync::Arc, sync::Mutex};
 
 use rand::rngs::StdRng;
 use tokio::sync::Notify;
@@ -67,6 +67,7 @@ pub use self::health::HttpProbe;
 use self::health::Monitors;
 use self::maintenance::LivenessWatch;
 use self::market::Offered;
+use self::nodes::KnownNodes;
 use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
@@ -82,8 +83,9 @@ use crate::error::Result;
 use crate::event::{EventBus, Subscription};
 use crate::failover::HealthProbe;
 use crate::id::IdSource;
-use crate::registry::{Node, NodeRecord};
+use crate::registry::Node;
 use crate::scheduler::Meter;
+use crate::scheduler::queue::Durations;
 use crate::storage::Stores;
 use crate::time::Clock;
 
@@ -110,12 +112,14 @@ pub(crate) struct Shared {
     stopping: CancellationToken,
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,
-    rivals: Mutex<Option<(Duration, Arc<Vec<NodeRecord>>)>>,
+    rivals: Mutex<Option<KnownNodes>>,
     offered: Offered,
     followers: Followers,
     monitors: Monitors,
     failing: Failing,
     scaling: Option<Scaling>,
+    /// How long tasks took that ended here.
+    durations: Mutex<Durations>,
 }
 
 impl Fog {

@@ -1,5 +1,6 @@
 //! Who is there: nodes come, beat and go, and some are weighed against each other.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,11 @@ use crate::event::Event;
 use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::ledger::Account;
-use crate::registry::{Beat, Heartbeat, Node, NodeFilter, NodeRecord};
+use crate::registry::{Beat, Heartbeat, MAX_PAGE, Node, NodeFilter, NodeRecord};
+use crate::scheduler::Candidate;
+use crate::scheduler::queue::{Demand, FairShares, Victim};
+use crate::scheduler::replicas::{Trust, TrustPolicy};
+use crate::time::Timestamp;
 
 impl Fog {
     /// Adds a node, or updates it; opens its owner's account if need be.
@@ -32,13 +37,21 @@ impl Fog {
         Ok(record)
     }
 
-    /// Takes a node's heartbeat.
+    /// Takes a node's heartbeat. If it tells that somebody uses the node, or that it is too hot
+    /// ([`PowerPolicy::must_stop`](crate::registry::PowerPolicy::must_stop)), the node's leases end
+    /// soon, and its tasks go elsewhere without having lost an attempt.
     ///
     /// # Errors
     /// NotFound for a node that is not registered.
     pub async fn beat(&self, node: &NodeId, heartbeat: Heartbeat) -> Result<Beat> {
         let (now, power) = (self.shared.clock.now(), &self.shared.config.power);
-        self.shared.stores.nodes.beat(node, heartbeat, now, power).await
+        let stop = heartbeat.power.as_ref().is_some_and(|state| power.must_stop(state).is_err());
+        let beat = self.shared.stores.nodes.beat(node, heartbeat, now, power).await?;
+        if stop && matches!(beat, Beat::Accepted(_)) {
+            let until = now.saturating_add(power.stop_within);
+            self.shared.take_back(node, until, now).await?;
+        }
+        Ok(beat)
     }
 
     /// A node's record.
@@ -77,7 +90,29 @@ impl Fog {
     }
 }
 
+/// The registry as it was a moment ago.
+#[derive(Clone, Debug)]
+pub(super) struct KnownNodes {
+    at: Duration,
+    nodes: Arc<Vec<NodeRecord>>,
+    /// All that they have.
+    capacity: Demand,
+    /// What was seen of them.
+    trust: Arc<BTreeMap<NodeId, Trust>>,
+}
+
 impl Shared {
+    /// Lets the leases of a node end at `until`.
+    async fn take_back(&self, node: &NodeId, until: Timestamp, now: Timestamp) -> Result<()> {
+        let tasks = &self.stores.tasks;
+        let running = tasks.running(std::slice::from_ref(node), MAX_PAGE).await?;
+        let victims = running.iter().filter_map(Victim::of).collect();
+        for task in tasks.preempt(victims, until, now).await? {
+            self.events.publish(Event::TaskPreempted { task: task.id, node: node.clone() });
+        }
+        Ok(())
+    }
+
     /// Some other nodes that might serve what this one serves.
     pub(super) async fn draw_rivals(&self, asker: &Node) -> Result<Vec<NodeRecord>> {
         if self.config.max_rivals == 0 {
@@ -97,22 +132,43 @@ impl Shared {
     }
 
     /// A snapshot of the registry that is a moment old: good enough to weigh rivals by.
-    async fn known_nodes(&self) -> Result<Arc<Vec<NodeRecord>>> {
+    pub(super) async fn known_nodes(&self) -> Result<Arc<Vec<NodeRecord>>> {
         let now = self.clock.elapsed();
         // Half a second, so that who has just registered elsewhere is soon weighed, too.
         let fresh = (self.config.heartbeat_every / 2).min(Duration::from_millis(500));
         let cached = self.rivals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, nodes)) = cached
-            && now.saturating_sub(at) < fresh
+        if let Some(known) = cached
+            && now.saturating_sub(known.at) < fresh
         {
-            return Ok(nodes);
+            return Ok(known.nodes);
         }
-        let limit = crate::registry::MAX_PAGE;
+        let limit = MAX_PAGE;
         let nodes = self.stores.nodes.nodes(&NodeFilter::default(), None, limit).await?;
         let nodes = Arc::new(nodes);
+        let all = nodes.iter().map(|record| Demand::of_node(&record.node));
+        let capacity = all.fold(Demand::default(), Demand::plus);
+        let trust = Arc::new(self.stores.tasks.trust().await?);
         let mut cache = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
-        *cache = Some((now, nodes.clone()));
+        *cache = Some(KnownNodes { at: now, nodes: nodes.clone(), capacity, trust });
         Ok(nodes)
+    }
+
+    /// The node as placement sees it now.
+    pub(super) fn judge(&self, record: &NodeRecord, now: Timestamp) -> Candidate {
+        let mut candidate = Candidate::judge(record, now, self.config.liveness, &self.config.power);
+        let known = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = known.as_ref().and_then(|known| known.trust.get(&record.node.id));
+        let seen = seen.copied().unwrap_or_else(|| Trust::unknown(now));
+        candidate.trust = seen.mean(now, &TrustPolicy::default());
+        candidate
+    }
+
+    /// What the payers' shares are measured by, as of the latest look at the registry.
+    pub(super) fn shares(&self) -> FairShares {
+        let weights = self.config.fair_weights.clone();
+        let known = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let capacity = known.as_ref().map(|known| known.capacity).unwrap_or_default();
+        FairShares { capacity, weights }
     }
 
     fn forget_rivals(&self) {

@@ -1,6 +1,7 @@
 //! What runs where: tasks are submitted, leased, renewed, ended and looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 
@@ -9,10 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Notice};
 use crate::id::{NodeId, TaskId};
 use crate::registry::Rates;
+use crate::scheduler::queue::forecast::{Forecast, LatePolicy, forecast};
+use crate::scheduler::replicas::Trust;
 use crate::scheduler::{
-    Assignment, Candidate, Claim, Completion, Explanation, LeaseRequest, NewTask, Renewal,
+    Assignment, Claim, Completion, Explanation, LeaseRequest, LogLine, NewTask, News, Renewal,
     SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskSpec, TaskState,
 };
+use crate::time::Timestamp;
 
 impl Fog {
     /// Submits one task; see [`Fog::submit_all`].
@@ -31,27 +35,83 @@ impl Fog {
     ///
     /// # Errors
     /// The outer error is the store's. The inner ones: InvalidInput with the field's name,
-    /// Exhausted if the payer cannot cover the budget, Conflict for a key with another content.
+    /// Exhausted if the payer cannot cover the budget or has too many open tasks
+    /// ([`FogConfig::queue`](super::FogConfig::queue)) or the task does not want to be
+    /// [late](TaskSpec::late) and would be, Conflict for a key with another content.
     pub async fn submit_all(
         &self,
         submissions: Vec<(TaskSpec, Bytes)>,
     ) -> Result<Vec<Result<Submitted>>> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let new = submissions
-            .into_iter()
-            .map(|(spec, payload)| NewTask { id: shared.ids.task(now), spec: spec.into(), payload })
-            .collect();
-        let answers = shared.stores.tasks.submit(new, now).await?;
+        let (mut new, mut late) = (Vec::with_capacity(submissions.len()), Vec::new());
+        for (place, (spec, payload)) in submissions.into_iter().enumerate() {
+            match self.refuse_if_late(&spec, now).await {
+                Ok(()) => {
+                    new.push(NewTask { id: shared.ids.task(now), spec: spec.into(), payload });
+                }
+                Err(error) => late.push((place, error)),
+            }
+        }
+        let mut answers = shared.stores.tasks.submit(new, shared.config.queue, now).await?;
+        for (place, error) in late {
+            answers.insert(place.min(answers.len()), Err(error));
+        }
         let mut any = false;
         for submitted in answers.iter().flatten().filter(|submitted| submitted.new) {
             any = true;
-            shared.events.publish(Event::TaskQueued { task: submitted.task.id });
+            if submitted.task.state == TaskState::Queued {
+                shared.events.publish(Event::TaskQueued { task: submitted.task.id });
+            } else {
+                shared.announce(&submitted.task);
+            }
         }
         if any {
             shared.work.notify_waiters();
         }
         Ok(answers)
+    }
+
+    /// When a task like this one would begin and end if it were submitted now, as far as this
+    /// process can tell: it knows how long tasks took that ended here, and which nodes are there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn forecast(&self, spec: &TaskSpec) -> Result<Option<Forecast>> {
+        let shared = &self.shared;
+        let (known, now) = (shared.known_nodes().await?, shared.clock.now());
+        let able: Vec<_> = known
+            .iter()
+            .map(|record| shared.judge(record, now))
+            .filter(|node| node.never(&spec.kind, &spec.requirements).is_none())
+            .collect();
+        let slots = able.iter().map(|node| u64::from(node.node.slots)).sum();
+        let mut ahead = shared.stores.tasks.ahead(spec.priority, spec.deadline).await?;
+        // What these nodes do not do keeps none of them busy.
+        let is_theirs = |kind: &_| able.iter().any(|node| node.node.serves.contains(kind));
+        ahead.queued.retain(|kind, _| is_theirs(kind));
+        ahead.running.retain(|kind, _| is_theirs(kind));
+        let durations = shared.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(forecast(&spec.kind, &ahead, &durations, slots))
+    }
+
+    /// Refuses a task that is expected to be late, if it says that it does not want to be.
+    async fn refuse_if_late(&self, spec: &TaskSpec, now: Timestamp) -> Result<()> {
+        let (Some(deadline), false) = (spec.deadline, spec.late == LatePolicy::Accept) else {
+            return Ok(());
+        };
+        let Some(forecast) = self.forecast(spec).await? else { return Ok(()) };
+        let expected = match spec.late {
+            LatePolicy::RefuseEnd => forecast.ends_in,
+            LatePolicy::Accept | LatePolicy::RefuseBegin => forecast.begins_in,
+        };
+        let begin = spec.not_before.map_or(now, |from| from.max(now));
+        // A delay passes while others are worked on.
+        let expected = now.saturating_add(expected).max(begin);
+        if expected <= deadline {
+            return Ok(());
+        }
+        Err(SchedulerError::WouldBeLate { deadline, expected }.into())
     }
 
     /// A task as it is now.
@@ -77,7 +137,8 @@ impl Fog {
         self.shared.stores.tasks.tasks(filter, after, limit).await
     }
 
-    /// What a task gave, if it succeeded.
+    /// What a task gave, if it succeeded and that is still kept; see
+    /// [`QueuePolicy::retain_for`](crate::scheduler::QueuePolicy::retain_for).
     ///
     /// # Errors
     /// What the store says.
@@ -93,12 +154,37 @@ impl Fog {
         self.shared.stores.tasks.explanation(task).await
     }
 
+    /// The lines of a task's log that are kept, behind the one with the number `after` (0 for all),
+    /// at most `limit` (1–1,000).
+    ///
+    /// # Errors
+    /// NotFound; InvalidInput for a `limit` out of range.
+    pub async fn log(&self, task: TaskId, after: u64, limit: usize) -> Result<Vec<LogLine>> {
+        self.task(task).await?;
+        self.shared.stores.tasks.log(task, after, limit).await
+    }
+
     /// Calls a task off: its hold is freed, and whoever is at it is told with its next renewal.
     ///
     /// # Errors
     /// NotFound, or Conflict if it ended otherwise.
     pub async fn cancel(&self, task: TaskId) -> Result<Task> {
-        let task = self.shared.stores.tasks.cancel(task, self.shared.clock.now()).await?;
+        let now = self.shared.clock.now();
+        let task = self.shared.stores.tasks.cancel(task, now).await?;
+        if is_news(&task, now) {
+            self.shared.announce(&task);
+        }
+        self.shared.advance_after(&[&task]).await;
+        Ok(task)
+    }
+
+    /// Lets a task run that is held because one that it waits for ended without success; see
+    /// [`ParentFailure::Hold`](crate::scheduler::ParentFailure::Hold).
+    ///
+    /// # Errors
+    /// NotFound, or Conflict if it is not held.
+    pub async fn resume(&self, task: TaskId) -> Result<Task> {
+        let task = self.shared.stores.tasks.resume(task, self.shared.clock.now()).await?;
         self.shared.announce(&task);
         Ok(task)
     }
@@ -174,11 +260,11 @@ impl Fog {
         // What the node offers comes before its rates: it is weighed, and paid, by that.
         let rates = shared.rates_now(&record.node).await?;
         record.node.rates = rates;
-        let judge = |record| Candidate::judge(record, now, config.liveness, &config.power);
+        let judge = |record| shared.judge(record, now);
         let asker = judge(&record);
         let rivals = shared.draw_rivals(&record.node).await?.iter().map(judge).collect();
-        let (policy, duration) = (config.placement, config.lease);
-        let request = LeaseRequest { asker, rivals, policy, limit, duration };
+        let (policy, duration, shares) = (config.placement, config.lease, shared.shares());
+        let request = LeaseRequest { asker, rivals, policy, shares, limit, duration };
         let assignments = shared.stores.tasks.lease(request, now).await?;
         for Assignment { task, .. } in &assignments {
             let (id, node, attempt) = (task.id, node.clone(), task.attempts);
@@ -188,24 +274,19 @@ impl Fog {
     }
 
     /// Extends leases by [`FogConfig::lease`](super::FogConfig::lease) from now, and keeps their
-    /// holders' progress.
+    /// holders' progress, log and checkpoint.
     ///
     /// # Errors
     /// Inner: Conflict for a lease that is not the current one – the work is in vain.
-    pub async fn renew(
-        &self,
-        claims: Vec<(Claim, Option<crate::scheduler::Progress>)>,
-    ) -> Result<Vec<Result<Task>>> {
+    pub async fn renew(&self, claims: Vec<(Claim, News)>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
         let now = shared.clock.now();
         let expires_at = now.saturating_add(shared.config.lease);
-        let renewals: Vec<_> = claims
-            .into_iter()
-            .map(|(claim, progress)| Renewal { claim, expires_at, progress })
-            .collect();
-        let news: Vec<_> = renewals.iter().map(|renewal| renewal.progress.is_some()).collect();
+        let renewals: Vec<_> =
+            claims.into_iter().map(|(claim, news)| Renewal { claim, expires_at, news }).collect();
+        let moved: Vec<_> = renewals.iter().map(|one| one.news.progress.is_some()).collect();
         let answers = shared.stores.tasks.renew(renewals, now).await?;
-        for task in answers.iter().zip(news).filter(|(_, news)| *news).flat_map(|(a, _)| a) {
+        for task in answers.iter().zip(moved).filter(|(_, moved)| *moved).flat_map(|(a, _)| a) {
             let done = task.progress.as_ref().map_or(0.0, |progress| progress.done);
             shared.events.publish(Event::TaskProgressed { task: task.id, done });
         }
@@ -218,9 +299,29 @@ impl Fog {
     /// Inner: Conflict for a lease that is not the current one – it pays nothing.
     pub async fn complete(&self, completions: Vec<Completion>) -> Result<Vec<Result<Task>>> {
         let shared = &self.shared;
-        let answers = shared.stores.tasks.complete(completions, shared.clock.now()).await?;
-        answers.iter().flatten().for_each(|task| shared.announce(task));
+        let now = shared.clock.now();
+        let answers = shared.stores.tasks.complete(completions, now).await?;
+        let news = || answers.iter().flatten().filter(|task| is_news(task, now));
+        let succeeded = news().filter_map(|task| Some((task, task.usage?.busy?)));
+        {
+            let mut durations = shared.durations.lock().unwrap_or_else(PoisonError::into_inner);
+            for (task, busy) in succeeded {
+                durations.observe(&task.spec.kind, busy);
+            }
+        }
+        news().for_each(|task| shared.announce(task));
+        shared.tell_of_replicas(news()).await;
+        shared.advance_after(&news().collect::<Vec<_>>()).await;
         Ok(answers)
+    }
+
+    /// What was seen of the nodes whose results were compared with others' (tasks of the
+    /// [classes](TaskSpec::sla) S and A).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>> {
+        self.shared.stores.tasks.trust().await
     }
 
     /// Gives leases back: the tasks wait again, and the attempt does not count.
@@ -235,13 +336,63 @@ impl Fog {
     }
 }
 
+/// Whether what became of a task became of it now: who reports an end again hears the same answer,
+/// but it is told only once.
+fn is_news(task: &Task, now: Timestamp) -> bool {
+    !task.state.is_final() || task.ended_at == Some(now)
+}
+
+/// How many tasks that wait for others are looked at in one step.
+const ADVANCE: usize = 1_000;
+
 impl Shared {
+    /// Tells what became of the tasks that these are replicas of, if they ended with them.
+    async fn tell_of_replicas(&self, ended: impl Iterator<Item = &Task>) {
+        let of = ended.filter(|task| task.state.is_final());
+        let of: BTreeSet<_> = of.filter_map(|task| Some(task.part.as_ref()?.of)).collect();
+        for id in of {
+            // An event is a hint: whoever needs to know asks the store.
+            if let Ok(Some(task)) = self.stores.tasks.task(id).await
+                && task.state.is_final()
+            {
+                self.announce(&task);
+                self.advance_after(&[&task]).await;
+            }
+        }
+    }
+
+    /// Looks at the tasks that wait for these, if they ended. What fails here, maintenance does.
+    async fn advance_after(&self, tasks: &[&Task]) {
+        if tasks.iter().any(|task| task.awaited && task.state.is_final())
+            && let Err(error) = self.advance().await
+        {
+            tracing::warn!(%error, "tasks that wait for others were not looked at");
+        }
+    }
+
+    /// Looks at the tasks that wait for others that ended, and at those that wait for these.
+    pub(super) async fn advance(&self) -> Result<()> {
+        loop {
+            let moved = self.stores.tasks.advance(self.clock.now(), ADVANCE).await?;
+            moved.iter().for_each(|task| self.announce(task));
+            if moved.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Tells the bus what a task's new state means.
     pub(super) fn announce(&self, task: &Task) {
         let reason = || task.failure.clone().unwrap_or_default();
         self.events.publish(match (task.state, &task.done_by) {
             (TaskState::Succeeded, Some(node)) => {
                 Event::TaskSucceeded { task: task.id, node: node.clone(), paid: task.paid }
+            }
+            // Held: nothing moves until somebody decides.
+            (TaskState::Waiting, _) => return,
+            (TaskState::Queued, _) if task.fence == 0 => {
+                self.work.notify_waiters();
+                Event::TaskQueued { task: task.id }
             }
             (TaskState::Queued | TaskState::Leased, _) => {
                 self.work.notify_waiters();

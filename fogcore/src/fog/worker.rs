@@ -4,6 +4,7 @@
 //! One renews the leases of what runs, and drops what was lost. One reports what ended, as many at
 //! a time as have ended meanwhile: that is what makes many small tasks cheap.
 
+mod held;
 mod job;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,12 +14,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::job::{Ended, execute};
+use self::held::Held;
+use self::job::{Ended, Told, execute};
 use super::{Fog, trouble::Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{TaskId, TaskKind};
 use crate::registry::{Heartbeat, Node, Rates};
-use crate::scheduler::{Assignment, Claim, Completion, Executor, JobMeter, Progress};
+use crate::scheduler::{
+    Assignment, Claim, Completion, Executor, JobMeter, News, Notes, Outcome, Results,
+};
 
 /// Tells how the node is, for each beat; the sequence number and the connections (running tasks)
 /// are filled in.
@@ -86,6 +90,7 @@ impl WorkerBuilder {
             slots: Arc::new(Semaphore::new(slots)),
             held: Mutex::default(),
             jobs: TaskTracker::new(),
+            throttle: watch::channel(false).0,
             node,
         });
         core.beat(1).await?;
@@ -132,20 +137,19 @@ struct Core {
     /// By task and fence: a task that was lost may be won again while its first attempt ends.
     held: Mutex<HashMap<(TaskId, u64), Held>>,
     jobs: TaskTracker,
+    /// Whether jobs should do less, because the node is warm.
+    throttle: watch::Sender<bool>,
     stopping: CancellationToken,
-}
-
-/// A lease that the worker holds.
-struct Held {
-    renewed: std::time::Duration,
-    progress: watch::Receiver<Option<Progress>>,
-    cancelled: CancellationToken,
 }
 
 /// An attempt that ended, on its way to the store; its slot is free only after that.
 struct Report {
     ended: Ended,
     _slot: OwnedSemaphorePermit,
+}
+
+fn is_failure(completion: &Completion) -> bool {
+    matches!(completion.outcome, Outcome::Failed { .. })
 }
 
 impl Core {
@@ -218,13 +222,25 @@ impl Core {
         let (sender, progress) = watch::channel(None);
         let cancelled = CancellationToken::new();
         let clock = self.fog.shared.clock.clone();
-        let held = Held { renewed: clock.elapsed(), progress, cancelled: cancelled.clone() };
+        let notes = Arc::new(Notes::default());
+        let (stop, stopped) = watch::channel(None);
+        let results = Results(self.fog.shared.stores.tasks.clone());
+        let (notes_of_job, throttle) = (notes.clone(), self.throttle.subscribe());
+        let told = Told { progress: sender, notes: notes_of_job, results, stop: stopped, throttle };
+        let held = Held {
+            renewed: clock.elapsed(),
+            progress,
+            notes,
+            stop,
+            drop_at: None,
+            cancelled: cancelled.clone(),
+        };
         self.lock().insert((assignment.task.id, assignment.task.fence), held);
         let executor = self.executors.get(&assignment.task.spec.kind).cloned();
         let node = Node { rates, ..self.node.clone() };
         let meter = JobMeter::new(self.fog.shared.meter.clone(), clock.clone());
         self.jobs.spawn(async move {
-            let job = execute(executor, assignment, &node, sender, cancelled, &*clock, meter);
+            let job = execute(executor, assignment, &node, told, cancelled, &*clock, meter);
             let ended_job = job.await;
             // The receiver outlives every job; without it there is nobody to tell.
             let _ = ended.send(Report { ended: ended_job, _slot: slot }).await;
@@ -256,6 +272,8 @@ impl Core {
                     Ended::Dropped(claim) => claims.push(claim.clone()),
                 }
             }
+            let failed = completions.iter().filter(|one| is_failure(one)).map(|one| &one.claim);
+            self.save(failed.chain(&claims)).await;
             self.complete(completions).await;
             if !claims.is_empty()
                 && let Err(error) = self.fog.release(claims).await
@@ -267,6 +285,23 @@ impl Core {
                 let claim = report.ended.claim();
                 held.remove(&(claim.task, claim.fence));
             }
+        }
+    }
+
+    /// Hands in what attempts that were dropped still have to say: what they saved is for others.
+    async fn save(&self, claims: impl Iterator<Item = &Claim>) {
+        let last: Vec<(Claim, News)> = {
+            let held = self.lock();
+            let notes = |claim: &Claim| {
+                let held = held.get(&(claim.task, claim.fence)).filter(|held| held.notes.any())?;
+                Some((claim.clone(), held.notes.take()))
+            };
+            claims.filter_map(notes).collect()
+        };
+        if !last.is_empty()
+            && let Err(error) = self.fog.renew(last).await
+        {
+            tracing::warn!(%error, "what dropped attempts saved is lost");
         }
     }
 
@@ -307,11 +342,16 @@ impl Core {
             let now = clock.elapsed();
             let mut due = Vec::new();
             for ((task, fence), held) in self.lock().iter_mut() {
-                let news = held.progress.has_changed().unwrap_or(false);
-                let progress = if news { held.progress.borrow_and_update().clone() } else { None };
-                if news || now.saturating_sub(held.renewed) >= third {
+                if held.drop_at.is_some_and(|end| end <= now) {
+                    held.cancelled.cancel();
+                }
+                let moved = held.progress.has_changed().unwrap_or(false);
+                if moved || held.notes.any() || now.saturating_sub(held.renewed) >= third {
+                    let mut news = held.notes.take();
+                    news.progress =
+                        if moved { held.progress.borrow_and_update().clone() } else { None };
                     let (task, fence, node) = (*task, *fence, self.node.id.clone());
-                    due.push((Claim { task, node, fence }, progress));
+                    due.push((Claim { task, node, fence }, news));
                 }
             }
             for some in due.chunks(crate::scheduler::MAX_BATCH) {
@@ -323,20 +363,32 @@ impl Core {
         }
     }
 
-    async fn renew_some(
-        &self,
-        due: Vec<(Claim, Option<Progress>)>,
-        now: std::time::Duration,
-    ) -> Result<()> {
+    async fn renew_some(&self, due: Vec<(Claim, News)>, now: std::time::Duration) -> Result<()> {
         let leases: Vec<_> = due.iter().map(|(claim, _)| (claim.task, claim.fence)).collect();
-        let answers = self.fog.renew(due).await?;
+        let answers = match self.fog.renew(due.clone()).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let held = self.lock();
+                for (claim, news) in due {
+                    if let Some(held) = held.get(&(claim.task, claim.fence)) {
+                        held.notes.put_back(news);
+                    }
+                }
+                return Err(error);
+            }
+        };
         let mut held = self.lock();
         for (lease, answer) in leases.into_iter().zip(answers) {
             let Some(held) = held.get_mut(&lease) else {
                 continue;
             };
             match answer {
-                Ok(_) => held.renewed = now,
+                Ok(task) => {
+                    held.renewed = now;
+                    if let Some(until) = task.lease.and_then(|lease| lease.preempt_at) {
+                        held.ask_to_stop(until, &*self.fog.shared.clock);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     tracing::info!(%error, "a lease is lost, its work is dropped");
                     held.cancelled.cancel();
@@ -364,7 +416,15 @@ impl Core {
     async fn beat(&self, sequence: u64) -> Result<()> {
         let connections = u32::try_from(self.lock().len()).unwrap_or(u32::MAX);
         let beat = Heartbeat { sequence, connections, ..(self.vitals)() };
-        self.fog.beat(&self.node.id, beat).await.map(drop)
+        let (policy, power) = (&self.fog.shared.config.power, beat.power.as_ref());
+        let must_stop = power.is_some_and(|power| policy.must_stop(power).is_err());
+        self.throttle.send_replace(power.is_some_and(|power| policy.must_throttle(power)));
+        self.fog.beat(&self.node.id, beat).await?;
+        if must_stop {
+            // Its leases end early now: the jobs hear of it with the next look, not in a third.
+            self.lock().values_mut().for_each(|held| held.renewed = std::time::Duration::ZERO);
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(TaskId, u64), Held>> {

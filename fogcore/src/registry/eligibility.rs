@@ -59,6 +59,8 @@ pub struct PowerPolicy {
     pub min_battery: f64,
     /// The warmest at which work begins, in °C. Default 45.
     pub start_below: f64,
+    /// The heat from which on what runs should do less, in °C. Default 55.
+    pub throttle_at: f64,
     /// The heat that makes a device cool down, in °C. Default 65.
     pub stop_at: f64,
     /// How long it cools down after the last such heat. Default 30 min.
@@ -69,6 +71,9 @@ pub struct PowerPolicy {
     pub allow_user_active: bool,
     /// How long the good state must last after a refusal. Default 5 min.
     pub settle: Duration,
+    /// How long what runs may go on when somebody begins to use the device, or it is as hot as
+    /// [`stop_at`](Self::stop_at). Default 5 s: enough to save what was done.
+    pub stop_within: Duration,
 }
 
 impl Default for PowerPolicy {
@@ -77,16 +82,39 @@ impl Default for PowerPolicy {
             require_charging: true,
             min_battery: 20.0,
             start_below: 45.0,
+            throttle_at: 55.0,
             stop_at: 65.0,
             cool_down: Duration::from_secs(30 * 60),
             allow_metered: false,
             allow_user_active: false,
             settle: Duration::from_secs(5 * 60),
+            stop_within: Duration::from_secs(5),
         }
     }
 }
 
 impl PowerPolicy {
+    /// Whether what runs should do less, so that the device does not get so hot that it must stop.
+    #[must_use]
+    pub fn must_throttle(&self, power: &PowerState) -> bool {
+        power.temperature.is_some_and(|heat| heat.get() >= self.throttle_at)
+    }
+
+    /// Whether what runs may go on: not while somebody uses the device, and not in great heat. What
+    /// only forbids to begin (an empty battery, a metered network) does not end what was begun.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn must_stop(&self, power: &PowerState) -> Eligibility {
+        if power.temperature.is_some_and(|heat| heat.get() >= self.stop_at) {
+            return Err(Ineligible::CoolingDown);
+        }
+        if power.user_active && !self.allow_user_active {
+            return Err(Ineligible::UserActive);
+        }
+        Ok(())
+    }
+
     /// What `power` alone says, in the document's order; hysteresis comes on top.
     ///
     /// # Errors
@@ -202,6 +230,20 @@ mod tests {
         for (power, expected) in cases {
             assert_eq!(policy.judge(&power), expected, "{power:?}");
         }
+    }
+
+    #[test]
+    fn only_its_user_and_great_heat_end_what_runs() {
+        let policy = PowerPolicy::default();
+        let hot = |heat| PowerState { temperature: Celsius::new(heat).ok(), ..charging(50.0) };
+        assert_eq!(policy.must_stop(&PowerState { charging: false, ..charging(1.0) }), Ok(()));
+        assert_eq!(policy.must_stop(&hot(64.9)), Ok(()));
+        assert!(!policy.must_throttle(&hot(54.9)) && policy.must_throttle(&hot(55.0)));
+        assert_eq!(policy.must_stop(&hot(65.0)), Err(Ineligible::CoolingDown));
+        let used = PowerState { user_active: true, ..charging(50.0) };
+        assert_eq!(policy.must_stop(&used), Err(Ineligible::UserActive));
+        let shared = PowerPolicy { allow_user_active: true, ..policy };
+        assert_eq!(shared.must_stop(&used), Ok(()));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::{MAX_BYTES, TaskState};
 use crate::error::{Error, ErrorKind};
-use crate::id::{IdempotencyKey, TaskId};
+use crate::id::{AccountId, IdempotencyKey, TaskId};
+use crate::time::Timestamp;
 
 /// Why a call about a task was refused. Nothing changed, and nothing was paid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,10 +41,10 @@ pub enum SchedulerError {
         /// Its state.
         state: TaskState,
     },
-    /// A payload or result beyond [`MAX_BYTES`].
+    /// A payload, result or checkpoint beyond [`MAX_BYTES`].
     #[error("{found} bytes, at most {MAX_BYTES} are allowed")]
     TooLarge {
-        /// Which of the two.
+        /// Which of them.
         field: &'static str,
         /// Bytes found.
         found: usize,
@@ -55,6 +56,30 @@ pub enum SchedulerError {
         found: usize,
         /// Entries allowed.
         max: usize,
+    },
+    /// A task would be late, and its client does not want it then.
+    #[error("it is expected {expected}, which is after its deadline {deadline}")]
+    WouldBeLate {
+        /// The deadline.
+        deadline: Timestamp,
+        /// When it is expected to begin, or to end if that was asked for.
+        expected: Timestamp,
+    },
+    /// A task is to run after one that is not there.
+    #[error("there is no task {0} to wait for: it must be submitted first")]
+    ParentNotFound(TaskId),
+    /// A payer has as many open tasks as one may have.
+    #[error(
+        "{} has {most} open tasks, which is the most allowed ({limit}): wait until some end",
+        payer.as_ref().map_or("who pays nothing", AccountId::as_str)
+    )]
+    QueueFull {
+        /// The limit's name in the [`QueuePolicy`](super::QueuePolicy).
+        limit: &'static str,
+        /// Tasks allowed.
+        most: u64,
+        /// The payer.
+        payer: Option<AccountId>,
     },
     /// A price that the budget does not cover.
     #[error("the price exceeds the budget of task {0}")]
@@ -70,7 +95,9 @@ impl From<SchedulerError> for Error {
                 ErrorKind::Conflict
             }
             E::TooLarge { field, .. } => return Self::invalid(field, error),
+            E::ParentNotFound(_) => return Self::invalid("after", error),
             E::BatchTooLong { .. } => return Self::invalid("batch", error),
+            E::QueueFull { .. } | E::WouldBeLate { .. } => ErrorKind::Exhausted,
             E::OverBudget(_) => return Self::invalid("price", error),
         };
         Self::new(kind, error)

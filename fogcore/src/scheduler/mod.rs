@@ -13,13 +13,14 @@
 //! ```
 //! use std::sync::Arc;
 //! use fogcore::id::TaskId;
-//! use fogcore::scheduler::{NewTask, TaskSpec, TaskState, WorkingSet};
+//! use fogcore::scheduler::{NewTask, QueuePolicy, TaskSpec, TaskState, WorkingSet};
 //! use fogcore::time::Timestamp;
 //!
 //! let mut tasks = WorkingSet::default();
 //! let (id, now) = (TaskId::derive(b"example", "task"), Timestamp::UNIX_EPOCH);
 //! let spec = Arc::new(TaskSpec::new("digest".parse()?));
-//! let submitted = tasks.submit(NewTask { id, spec, payload: "file.txt".into() }, now)?;
+//! let new = NewTask { id, spec, payload: "file.txt".into() };
+//! let submitted = tasks.submit(new, &QueuePolicy::default(), now)?;
 //! assert_eq!(submitted.task.state, TaskState::Queued);
 //! # Ok::<(), fogcore::Error>(())
 //! ```
@@ -30,23 +31,31 @@ mod explanation;
 pub mod market;
 pub mod metering;
 mod placement;
+pub mod queue;
+pub mod replicas;
 mod requirements;
 pub mod settlement;
 mod store;
 mod task;
 mod working_set;
 
+pub(crate) use self::executor::{Notes, Results};
 pub use self::{
     error::SchedulerError,
-    executor::{Executor, Failure, Job, Output, executor_fn},
+    executor::{Executor, Failure, Job, Output, Stop, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Term},
     metering::{JobMeter, ManualMeter, Meter, ProcessReading, Usage},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
+    queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
+    replicas::SlaClass,
     requirements::{GpuRequirement, Load, Requirements},
     store::{
-        Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
+        Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,
         Submitted, Tally, TaskCounts, TaskFilter, TaskStore,
     },
-    task::{Backoff, Budget, Lease, MAX_BYTES, Progress, Task, TaskSpec, TaskState},
-    working_set::{Changes, Named, WorkingSet, money_of, name_of},
+    task::{
+        Backoff, Budget, Checkpoint, Lease, LogLine, MAX_BYTES, MAX_LOG_LINE, MAX_LOG_LINES,
+        MAX_PARENTS, ParentFailure, Progress, Task, TaskSpec, TaskState,
+    },
+    working_set::{Changes, Named, WorkingSet, money_of, money_of_work, name_of},
 };

@@ -72,6 +72,8 @@ pub struct Candidate {
     pub eligibility: Eligibility,
     /// Its quality, 0–100.
     pub quality: f64,
+    /// How much its results are worth, 0–1; see [`Trust`](super::replicas::Trust).
+    pub trust: f64,
     /// Mains power (1) or what is left of the battery (up to 0.5), 0–1.
     pub energy: f64,
 }
@@ -96,6 +98,7 @@ impl Candidate {
             liveness: record.liveness(now, liveness),
             eligibility: record.eligibility(now, power),
             quality: record.quality(),
+            trust: 1.0,
             energy,
         }
     }

@@ -4,7 +4,7 @@ use super::{SchedulerError, Task, TaskSpec, Usage};
 use crate::amount::Amount;
 use crate::error::Result;
 use crate::id::{AccountId, TaskId, TransferId};
-use crate::ledger::{Transfer, settlement};
+use crate::ledger::{Purpose, Transfer, settlement};
 use crate::registry::Node;
 
 pub use crate::ledger::settlement::{ESCROW, escrow};
@@ -28,11 +28,12 @@ pub fn reward_id(task: TaskId) -> TransferId {
 }
 
 /// What the owner of `node` is owed for work on a task that took `usage`: the node's rates, but
-/// never more than the budget; nobody if the node has no owner or the task no budget.
+/// never more than the budget, or its part of it if the task is done by several; nobody if the node has no owner or the task no budget.
 #[must_use]
 pub fn reward(node: &Node, spec: &TaskSpec, usage: &Usage) -> Option<(AccountId, Amount)> {
     let (owner, budget) = (node.owner.as_ref()?, spec.budget.as_ref()?);
-    let price = settlement::price(&node.rates, &usage.metered(), budget.limit);
+    let limit = spec.sla.share(budget.limit);
+    let price = settlement::price(&node.rates, &usage.metered(), limit);
     Some((owner.clone(), price))
 }
 
@@ -44,8 +45,38 @@ pub(super) fn reserve(id: TaskId, spec: &TaskSpec) -> Option<Transfer> {
 
 /// Frees the budget, if the task has one.
 pub(super) fn free(task: &Task) -> Option<Transfer> {
-    task.spec.budget.as_ref()?;
+    task.spec.budget.as_ref().filter(|_| task.part.is_none())?;
     Some(settlement::free(task.id.uuid()))
+}
+
+/// Pays each of these replicas of a task its price and frees the rest; frees all of it if nobody is
+/// owed.
+///
+/// # Errors
+/// [`SchedulerError::OverBudget`] if they ask for more than the budget together.
+pub(super) fn settle_parts(
+    task: &Task,
+    owed: &[(TaskId, (AccountId, Amount))],
+) -> Result<Vec<Transfer>> {
+    let over = || SchedulerError::OverBudget(task.id);
+    let mut sum = Amount::ZERO;
+    for (_, (_, price)) in owed {
+        sum = sum.checked_add(*price).map_err(|_| over())?;
+    }
+    if sum.is_zero() {
+        return Ok(free(task).into_iter().collect());
+    }
+    let limit = task.spec.budget.as_ref().map_or(Amount::ZERO, |budget| budget.limit);
+    if sum > limit {
+        return Err(over().into());
+    }
+    let work = task.id.uuid();
+    let (post, pay) = (Purpose::TaskSettle, Purpose::TaskReward);
+    let post = Transfer::post(end_id(task.id), hold_id(task.id), sum, post).about(work);
+    let pay = owed.iter().map(|(part, (owner, price))| {
+        Transfer::direct(reward_id(*part), &escrow(), owner, *price, pay).about(work)
+    });
+    Ok(std::iter::once(post).chain(pay).collect())
 }
 
 /// Pays `price` of the budget to `owner` and frees the rest; frees all of it if nobody is owed.

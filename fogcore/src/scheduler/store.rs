@@ -6,7 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, Explanation, PlacementPolicy, Progress, Task, TaskSpec, TaskState, Usage};
+use super::queue::{Ahead, FairShares, QueuePolicy, Victim};
+use super::replicas::Trust;
+use super::{
+    Candidate, Explanation, LogLine, PlacementPolicy, Progress, Task, TaskSpec, TaskState, Usage,
+};
 use crate::amount::Amount;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TaskKind};
@@ -44,6 +48,8 @@ pub struct LeaseRequest {
     pub rivals: Vec<Candidate>,
     /// How to weigh them.
     pub policy: PlacementPolicy,
+    /// What the payers' shares are measured by.
+    pub shares: FairShares,
     /// The most tasks wanted, 1–1,000.
     pub limit: usize,
     /// How long the lease is.
@@ -57,6 +63,8 @@ pub struct Assignment {
     pub task: Task,
     /// What it is asked with.
     pub payload: Bytes,
+    /// What an attempt before this one saved; none if none did.
+    pub checkpoint: Option<Bytes>,
 }
 
 /// Says which lease a holder speaks of.
@@ -77,8 +85,41 @@ pub struct Renewal {
     pub claim: Claim,
     /// Until when.
     pub expires_at: Timestamp,
-    /// How far it is, if there is news.
+    /// What it has to say.
+    pub news: News,
+}
+
+impl Renewal {
+    /// A renewal without news.
+    #[must_use]
+    pub fn new(claim: Claim, expires_at: Timestamp) -> Self {
+        Self { claim, expires_at, news: News::default() }
+    }
+}
+
+/// What a holder has to say while it works.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct News {
+    /// How far it is, if that changed.
     pub progress: Option<Progress>,
+    /// Lines for the task's log; see [`LogLine`] for the limits.
+    pub log: Vec<String>,
+    /// What the next attempt should begin with, in place of what was saved before; at most 1 MiB.
+    pub checkpoint: Option<Bytes>,
+}
+
+impl News {
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.progress.is_none() && self.log.is_empty() && self.checkpoint.is_none()
+    }
+}
+
+impl From<Option<Progress>> for News {
+    fn from(progress: Option<Progress>) -> Self {
+        Self { progress, ..Self::default() }
+    }
 }
 
 /// How an attempt ended.
@@ -109,6 +150,8 @@ pub struct Completion {
     pub outcome: Outcome,
     /// What it took.
     pub usage: Usage,
+    /// What it has to say since the last renewal.
+    pub log: Vec<String>,
 }
 
 /// Which tasks are wanted: those that meet every condition set.
@@ -167,14 +210,22 @@ pub struct Tally {
 #[async_trait]
 pub trait TaskStore: Send + Sync {
     /// Adds tasks to the queue and reserves their budgets, each on its own. The same id or
-    /// idempotency key with the same content gives the existing task; with another, Conflict.
-    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>>;
+    /// idempotency key with the same content gives the existing task; with another, Conflict. What
+    /// passes a limit of the policy is Exhausted; several processes that submit to one database at
+    /// the same moment may together pass it by what they have under way.
+    async fn submit(
+        &self,
+        tasks: Vec<NewTask>,
+        policy: QueuePolicy,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Submitted>>>;
 
-    /// Grants the asker leases on tasks that it is the choice for: higher priority first, and
-    /// among equals the one submitted first. The explanation is kept with the task.
+    /// Grants the asker leases on tasks that it is the choice for: higher priority first, among
+    /// equals in [fair shares](super::queue::fair), and of one payer's the earliest deadline first,
+    /// then the one submitted first. The explanation is kept with the task.
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>>;
 
-    /// Extends leases and keeps their holders' progress.
+    /// Extends leases and keeps their holders' progress, log and checkpoint.
     async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>>;
 
     /// Ends attempts: with success, the result is kept, the price goes from the hold to the
@@ -200,8 +251,47 @@ pub trait TaskStore: Send + Sync {
     /// is and keeps no other from ending.
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>>;
 
-    /// Lets at most `limit` tasks whose backoff has passed be leased again, and tells how many.
+    /// Lets at most `limit` tasks whose backoff or delay has passed be leased, and tells how many.
     async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize>;
+
+    /// What comes before a task of this priority and deadline; of those that are as urgent and due
+    /// earlier, 100,000 at most are counted.
+    async fn ahead(&self, priority: i16, deadline: Option<Timestamp>) -> Result<Ahead>;
+
+    /// The most urgent ready tasks that are more urgent than something that runs, and have been
+    /// ready since `since` or before; at most `limit`. Costs next to nothing while all that runs
+    /// is as urgent as what waits.
+    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>>;
+
+    /// What these nodes hold, as much of it as fits into `limit` (1–1,000) per node.
+    async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>>;
+
+    /// Ends these leases early, at `at`: until then their holders may go on, and are told with
+    /// their next renewal; then the tasks wait again without having lost an attempt. Gives those
+    /// that were still held under the named token and do not make room already.
+    async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>>;
+
+    /// Looks at no more than `limit` tasks that wait for others, one of which ended: they may run
+    /// now, are cancelled or held, as they say. Gives those that changed; whoever ends tasks that
+    /// are [awaited](Task::awaited) should call it, and again while it gives any, because what it
+    /// cancels may be awaited, too. What it did not come to is found the next time.
+    async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>>;
+
+    /// Lets a task run that is [held](super::ParentFailure::Hold) because of its parents.
+    ///
+    /// # Errors
+    /// NotFound, or Conflict if it is not held.
+    async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task>;
+
+    /// Removes payload, result, explanation and log of at most `limit` tasks that ended and were
+    /// kept for as long as they should be, and tells how many. The tasks stay, and say so. What open tasks
+    /// wait for keeps what belongs to it for longer.
+    async fn purge(&self, now: Timestamp, limit: usize) -> Result<usize>;
 
     /// The task.
     async fn task(&self, task: TaskId) -> Result<Option<Task>>;
@@ -218,14 +308,21 @@ pub trait TaskStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Task>>;
 
-    /// What the task gave, if it succeeded.
+    /// What the task gave, if it succeeded and that is still kept.
     async fn result(&self, task: TaskId) -> Result<Option<Bytes>>;
 
-    /// Why the task's latest lease went where it went.
+    /// Why the task's latest lease went where it went, if that is still kept.
     async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>>;
+
+    /// The lines of the task's log that are kept, behind the one with the number `after` (0 for
+    /// all), at most `limit` (1–1,000). None of a task that is not there.
+    async fn log(&self, task: TaskId, after: u64, limit: usize) -> Result<Vec<LogLine>>;
 
     /// How many tasks are in each state.
     async fn counts(&self) -> Result<TaskCounts>;
+
+    /// What was seen of the nodes whose results were compared with others', by id.
+    async fn trust(&self) -> Result<BTreeMap<NodeId, Trust>>;
 
     /// What each node did, by id.
     async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>>;

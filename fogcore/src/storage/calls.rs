@@ -9,8 +9,10 @@ use super::{check_batch, ended};
 use crate::error::Result;
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::{self, Account, Applied, HoldState, LedgerError, Posted, Transfer};
+use crate::scheduler::queue::Victim;
 use crate::scheduler::{
-    self, Claim, Completion, NewTask, Outcome, Renewal, SchedulerError, Submitted, Task, WorkingSet,
+    self, Claim, Completion, NewTask, Outcome, QueuePolicy, Renewal, SchedulerError, Submitted,
+    Task, WorkingSet,
 };
 use crate::time::Timestamp;
 
@@ -43,12 +45,13 @@ impl<R: Request + From<Change>> Writer<R> {
     pub(super) async fn submit(
         &self,
         tasks: Vec<NewTask>,
+        policy: QueuePolicy,
         now: Timestamp,
     ) -> Result<Vec<Result<Submitted>>> {
         check_batch(tasks.len(), scheduler::MAX_BATCH)?;
         let wanted = Wanted::submissions(&tasks, now);
         let submit = move |set: &mut WorkingSet| {
-            tasks.iter().map(|task| set.submit(task.clone(), now)).collect()
+            tasks.iter().map(|task| set.submit(task.clone(), &policy, now)).collect()
         };
         self.decide(wanted, submit).await
     }
@@ -59,7 +62,7 @@ impl<R: Request + From<Change>> Writer<R> {
         now: Timestamp,
     ) -> Result<Vec<Result<Task>>> {
         let task = |renewal: &Renewal| renewal.claim.task;
-        self.each(renewals, now, task, |_| None, |set, renewal, _| set.renew(renewal)).await
+        self.each(renewals, now, task, |_| None, WorkingSet::renew).await
     }
 
     pub(super) async fn complete(
@@ -95,6 +98,60 @@ impl<R: Request + From<Change>> Writer<R> {
     /// at again, under the lock.
     pub(super) async fn expire_tasks(&self, due: Vec<TaskId>, now: Timestamp) -> Result<Vec<Task>> {
         Ok(ended(self.each(due, now, |task| *task, |_| None, WorkingSet::expire).await?))
+    }
+
+    /// Looks at these tasks again, each with the parents that it names.
+    pub(super) async fn advance(
+        &self,
+        due: Vec<(TaskId, TaskId)>,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut wanted = Wanted::tasks(due.iter().map(|(child, _)| *child), [], now);
+        wanted.bare.extend(due.iter().map(|(_, parent)| *parent));
+        let children: std::collections::BTreeSet<_> =
+            due.into_iter().map(|(child, _)| child).collect();
+        let advance = move |set: &mut WorkingSet| {
+            children.iter().map(|child| set.advance(*child, now)).collect()
+        };
+        Ok(ended(self.decide(wanted, advance).await?))
+    }
+
+    pub(super) async fn preempt(
+        &self,
+        victims: Vec<Victim>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Task>> {
+        check_batch(victims.len(), scheduler::MAX_BATCH)?;
+        if victims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = Wanted::without_money(victims.iter().map(|victim| victim.task), now);
+        let preempt = move |set: &mut WorkingSet| {
+            victims.iter().map(|victim| set.preempt(victim, at)).collect()
+        };
+        Ok(ended(self.decide(wanted, preempt).await?))
+    }
+
+    pub(super) async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task> {
+        let mut answers =
+            self.each(vec![task], now, |task| *task, |_| None, WorkingSet::resume).await?;
+        answers.pop().unwrap_or_else(|| Err(SchedulerError::TaskNotFound(task).into()))
+    }
+
+    /// Marks what belongs to these tasks as removed, where it still is to be.
+    pub(super) async fn purge(&self, due: Vec<TaskId>, now: Timestamp) -> Result<usize> {
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let wanted = Wanted::without_money(due.iter().copied(), now);
+        let purge = move |set: &mut WorkingSet| {
+            due.iter().filter(|task| set.purge(**task, now).unwrap_or(false)).count()
+        };
+        self.decide(wanted, purge).await
     }
 
     pub(super) async fn open_accounts(

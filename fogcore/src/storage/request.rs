@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::Transfer;
 use crate::scheduler::{
-    Assignment, LeaseRequest, Named, NewTask, TaskSpec, WorkingSet, money_of, name_of,
+    Assignment, LeaseRequest, Named, NewTask, Task, WorkingSet, money_of, money_of_work, name_of,
 };
 use crate::time::Timestamp;
 
@@ -62,6 +62,10 @@ pub(super) fn closed() -> Error {
 #[derive(Default)]
 pub(super) struct Wanted {
     pub(super) tasks: Vec<TaskId>,
+    /// Tasks that are looked at without their money.
+    pub(super) bare: Vec<TaskId>,
+    /// Those whose open tasks must be known.
+    pub(super) payers: Vec<Option<AccountId>>,
     pub(super) names: Vec<Named>,
     /// Some more than once.
     pub(super) accounts: Vec<AccountId>,
@@ -86,9 +90,17 @@ impl Wanted {
     /// the money of the new ones.
     pub(super) fn submissions(tasks: &[NewTask], now: Timestamp) -> Self {
         let mut wanted = Self::tasks(tasks.iter().map(|task| task.id), [], now);
+        wanted.bare.extend(tasks.iter().flat_map(|task| task.spec.after.iter().copied()));
         wanted.names.extend(tasks.iter().filter_map(|task| name_of(&task.spec)));
-        tasks.iter().for_each(|task| wanted.money(task.id, &task.spec));
+        wanted.payers.extend(tasks.iter().map(|task| task.spec.payer().cloned()));
+        wanted.payers.dedup();
+        tasks.iter().for_each(|task| wanted.money(money_of_work(task.id, &task.spec)));
         wanted
+    }
+
+    /// Tasks without their money.
+    pub(super) fn without_money(tasks: impl IntoIterator<Item = TaskId>, now: Timestamp) -> Self {
+        Self { bare: tasks.into_iter().collect(), now: Some(now), ..Self::default() }
     }
 
     pub(super) fn accounts(ids: impl IntoIterator<Item = AccountId>, now: Timestamp) -> Self {
@@ -106,21 +118,43 @@ impl Wanted {
     }
 
     /// The money of a task.
-    pub(super) fn money(&mut self, task: TaskId, spec: &TaskSpec) {
-        if let Some((accounts, transfers)) = money_of(task, spec) {
+    pub(super) fn money(&mut self, money: Option<(Vec<AccountId>, [TransferId; 3])>) {
+        if let Some((accounts, transfers)) = money {
             self.accounts.extend(accounts);
             self.transfers.extend(transfers);
         }
     }
 
+    /// The money of all that changes with the tasks that are wanted.
+    pub(super) fn money_of_families(&mut self, set: &WorkingSet) {
+        for id in std::mem::take(&mut self.tasks) {
+            let Some(task) = set.task(id) else { continue };
+            self.money(money_of(task));
+            for relative in task.family().into_iter().filter_map(|id| set.task(id)) {
+                self.money(money_of(relative));
+            }
+        }
+    }
+
+    /// The tasks that may change with those that are wanted, which are loaded by now.
+    pub(super) fn relatives(&self, set: &WorkingSet) -> Self {
+        let tasks = self.tasks.iter().filter_map(|id| set.task(*id));
+        Self { bare: tasks.flat_map(Task::family).collect(), ..Self::default() }
+    }
+
     /// About how many rows may change.
     pub(super) fn weight(&self) -> usize {
-        self.tasks.len().max(self.transfers.len()).max(self.accounts.len() / 2).max(1)
+        (self.tasks.len() + self.bare.len())
+            .max(self.transfers.len())
+            .max(self.accounts.len() / 2)
+            .max(1)
     }
 
     /// What `other` wants, too.
     pub(super) fn add(&mut self, other: &Self) {
         self.tasks.extend_from_slice(&other.tasks);
+        self.bare.extend_from_slice(&other.bare);
+        self.payers.extend_from_slice(&other.payers);
         self.names.extend_from_slice(&other.names);
         self.accounts.extend_from_slice(&other.accounts);
         self.transfers.extend_from_slice(&other.transfers);

@@ -8,8 +8,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::registry::Node;
 use crate::scheduler::{
-    Assignment, Claim, Completion, Executor, Failure, Job, JobMeter, MAX_BYTES, Outcome, Output,
-    Progress, Usage, settlement,
+    Assignment, Claim, Completion, Executor, Failure, Job, JobMeter, MAX_BYTES, Notes, Outcome,
+    Output, Progress, Results, Stop, Usage, settlement,
 };
 use crate::time::Clock;
 
@@ -30,16 +30,25 @@ impl Ended {
     }
 }
 
+/// The ways on which a job tells what it has to say.
+pub(super) struct Told {
+    pub(super) progress: watch::Sender<Option<Progress>>,
+    pub(super) notes: Arc<Notes>,
+    pub(super) results: Results,
+    pub(super) stop: watch::Receiver<Option<Stop>>,
+    pub(super) throttle: watch::Receiver<bool>,
+}
+
 pub(super) async fn execute(
     executor: Option<Arc<dyn Executor>>,
     assignment: Assignment,
     node: &Node,
-    progress: watch::Sender<Option<Progress>>,
+    Told { progress, notes, results, stop, throttle }: Told,
     cancelled: CancellationToken,
     clock: &dyn Clock,
     meter: JobMeter,
 ) -> Ended {
-    let Assignment { task, payload } = assignment;
+    let Assignment { task, payload, checkpoint } = assignment;
     let claim = Claim { task: task.id, node: node.id.clone(), fence: task.fence };
     let Some(executor) = executor else {
         return Ended::Dropped(claim);
@@ -51,7 +60,13 @@ pub(super) async fn execute(
         attempt: task.attempts,
         meter: meter.clone(),
         cancelled: cancelled.clone(),
+        checkpoint,
+        parents: task.spec.after.clone(),
+        results,
+        stop: stop.clone(),
+        throttle,
         progress,
+        notes: notes.clone(),
     };
     let begun = clock.elapsed();
     // A task of its own, so that a panic ends there.
@@ -84,9 +99,14 @@ pub(super) async fn execute(
             let reward = settlement::reward(node, &task.spec, &usage);
             Outcome::Succeeded { result, reward }
         }
+        // It was asked to stop, and did.
+        Err(Failure { permanent: false, .. }) if stop.borrow().is_some() => {
+            return Ended::Dropped(claim);
+        }
         Err(Failure { reason, permanent }) => Outcome::Failed { reason, permanent },
     };
-    Ended::Reported(Box::new(Completion { claim, outcome, usage }))
+    let log = notes.take_log();
+    Ended::Reported(Box::new(Completion { claim, outcome, usage, log }))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

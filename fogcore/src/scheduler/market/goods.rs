@@ -47,33 +47,6 @@ impl std::fmt::Display for Resource {
     }
 }
 
-/// How sure a result has to be: how many nodes do the same work.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum SlaClass {
-    /// One node.
-    #[default]
-    B,
-    /// Two nodes.
-    A,
-    /// Three nodes, whose results are compared.
-    S,
-}
-
-impl SlaClass {
-    /// How good it is, for a database: better ones have higher numbers.
-    #[must_use]
-    pub const fn rank(self) -> u8 {
-        match self {
-            Self::B => 0,
-            Self::A => 1,
-            Self::S => 2,
-        }
-    }
-}
-
 /// The level of service that an offer comes with.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -178,8 +151,6 @@ mod tests {
             let json = serde_json::to_string(&resource).unwrap();
             assert_eq!(json, format!("\"{resource}\""));
         }
-        assert!(SlaClass::S > SlaClass::A && SlaClass::A > SlaClass::B);
-        assert!(SlaClass::S.rank() > SlaClass::A.rank() && SlaClass::A.rank() > SlaClass::B.rank());
     }
 
     proptest! {

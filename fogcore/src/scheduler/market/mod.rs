@@ -76,11 +76,12 @@ mod store;
 mod trade;
 
 use self::policy::dearest;
+pub use super::replicas::SlaClass;
 
 pub use self::{
     book::{Lane, MAX_CANDIDATES, Market, MarketChanges},
     error::MarketError,
-    goods::{MAX_QUANTITY, MAX_TIME, Resource, SlaClass, Tier, cost},
+    goods::{MAX_QUANTITY, MAX_TIME, Resource, Tier, cost},
     matching::{Due, Placed, Terms},
     offer::{Bid, BidSpec, BidState, Offer, OfferSpec, OfferState, Pricing},
     policy::MarketPolicy,

@@ -10,8 +10,10 @@ use super::{
 use crate::amount::Amount;
 use crate::ledger::{Purpose, Transfer};
 use crate::registry::{LivenessPolicy, NodeRecord, PowerPolicy, Rates, Resources};
+use crate::scheduler::queue::FairShares;
 use crate::scheduler::{
-    Candidate, LeaseRequest, PlacementPolicy, Progress, Renewal, TaskSpec, TaskState, settlement,
+    Candidate, LeaseRequest, PlacementPolicy, Progress, QueuePolicy, Renewal, TaskSpec, TaskState,
+    settlement,
 };
 use crate::storage::Stores;
 
@@ -38,7 +40,7 @@ pub async fn progress_out_of_range_is_kept_in_range(stores: &Stores) {
     submit(stores, "t", spec()).await.unwrap();
     let leased = lease_one(stores, "n", at(1)).await;
     let progress = Some(Progress { done: f64::NAN, note: "x".repeat(10_000) });
-    let renewal = Renewal { claim: claim(&leased), expires_at: at(90), progress };
+    let renewal = Renewal { news: progress.into(), ..Renewal::new(claim(&leased), at(90)) };
     stores.tasks.renew(vec![renewal], at(2)).await.unwrap().remove(0).unwrap();
     let kept = stores.tasks.task(task_id("t")).await.unwrap().unwrap().progress.unwrap();
     assert_eq!((kept.done.to_bits(), kept.note.len()), (0.0_f64.to_bits(), 256));
@@ -104,6 +106,7 @@ pub async fn a_price_beyond_all_amounts_is_explained(stores: &Stores) {
         asker: dear,
         rivals: vec![rival],
         policy: PlacementPolicy::default(),
+        shares: FairShares::default(),
         limit: 1,
         duration: std::time::Duration::from_secs(30),
     };
@@ -119,7 +122,13 @@ pub async fn payloads_go_with_their_tasks(stores: &Stores) {
         let payload = if number % 3 == 0 { Vec::new() } else { vec![7; number as usize * 100] };
         let id = task_id(&number.to_string());
         let new = crate::scheduler::NewTask { id, spec: Arc::new(spec()), payload: payload.into() };
-        stores.tasks.submit(vec![new], at(0)).await.unwrap().remove(0).unwrap();
+        stores
+            .tasks
+            .submit(vec![new], QueuePolicy::default(), at(0))
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap();
     }
     let (n, m) = (lease(stores, node("n", 30), 30, at(1)), lease(stores, node("m", 30), 30, at(1)));
     let (n, m) = futures::join!(n, m);

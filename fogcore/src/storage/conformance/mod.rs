@@ -23,12 +23,16 @@ pub mod books;
 pub mod crowd;
 pub mod hostile;
 pub mod ledger;
+pub mod life;
 pub mod market;
 pub mod market_stream;
 pub mod money;
 pub mod nodes;
+pub mod parents;
+pub mod preemption;
 pub mod queue;
 pub mod random;
+pub mod replicas;
 pub mod stream;
 pub mod tasks;
 
@@ -39,9 +43,10 @@ use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
 use crate::ledger::{Account, Purpose, Transfer};
 use crate::registry::{LivenessPolicy, Node, NodeRecord, PowerPolicy};
+use crate::scheduler::queue::FairShares;
 use crate::scheduler::{
     Assignment, Candidate, Claim, Completion, LeaseRequest, NewTask, Outcome, PlacementPolicy,
-    Task, TaskSpec, Usage, settlement,
+    QueuePolicy, Task, TaskSpec, Usage, settlement,
 };
 use crate::storage::Stores;
 use crate::time::Timestamp;
@@ -77,6 +82,22 @@ macro_rules! conformance_suite {
                 a_passed_deadline_ends_a_waiting_task a_cancelled_task_accepts_nothing_more
                 the_explanation_is_kept large_payloads_and_results_come_back
                 limits_of_a_call_are_checked,
+            life: a_delayed_task_waits_for_its_time
+                the_earliest_deadline_goes_first_within_a_priority
+                payers_take_turns_whoever_was_first who_has_less_of_what_counts_is_next
+                a_payer_has_no_more_open_tasks_than_allowed
+                what_belongs_to_a_task_goes_when_its_time_is_over
+                the_log_is_kept_in_order_and_within_its_limits
+                a_checkpoint_goes_to_the_next_attempt
+                a_node_that_is_away_may_finish_what_it_took_along,
+            parents: a_task_waits_until_its_parents_ended
+                what_a_failed_parent_means_is_the_tasks_choice
+                a_chain_of_tasks_is_called_off_from_its_beginning
+                a_parent_must_be_there what_a_parent_gave_is_kept_while_it_is_needed
+                the_deadline_of_a_waiting_task_counts,
+            preemption: what_comes_first_is_counted_by_kind an_urgent_task_is_found_only_if_something_less_urgent_runs
+                a_preempted_task_waits_again_and_keeps_its_attempt
+                who_ends_within_the_notice_is_paid,
             money: submitting_reserves_and_success_pays_the_price a_stale_holder_is_not_paid
                 a_report_sent_twice_pays_once every_end_without_success_frees_the_budget
                 a_budget_that_is_not_covered_is_refused a_price_above_the_budget_changes_nothing
@@ -95,7 +116,11 @@ macro_rules! conformance_suite {
                 the_market_is_listed_in_pages_and_filtered
                 a_crowd_of_bids_gets_no_more_than_there_is,
             market_stream: the_market_agrees_with_its_rules,
-            random: a_random_history_loses_nothing,
+            replicas: replicas_go_to_different_nodes_and_owners
+                the_majority_is_paid_and_the_odd_one_loses_trust a_third_decides_between_two
+                without_a_majority_nobody_is_paid replicas_live_and_end_with_their_task,
+            random: a_random_history_loses_nothing
+                everything_ends_and_balances_whatever_happens,
             stream: batches_agree_with_the_book,
         }
     };
@@ -173,7 +198,7 @@ async fn is_balanced(stores: &Stores) -> bool {
 
 async fn submit(stores: &Stores, name: &str, spec: TaskSpec) -> Result<Task> {
     let new = NewTask { id: task_id(name), spec: Arc::new(spec), payload: name.to_owned().into() };
-    let mut answers = stores.tasks.submit(vec![new], at(0)).await?;
+    let mut answers = stores.tasks.submit(vec![new], QueuePolicy::default(), at(0)).await?;
     answers.remove(0).map(|submitted| submitted.task)
 }
 
@@ -184,6 +209,7 @@ async fn lease(stores: &Stores, node: Node, limit: usize, now: Timestamp) -> Vec
         asker,
         rivals: Vec::new(),
         policy: PlacementPolicy::default(),
+        shares: FairShares::default(),
         limit,
         duration: Duration::from_secs(30),
     };
@@ -219,13 +245,18 @@ fn usage(millis: u64, bytes: u64) -> Usage {
 fn success(claim: Claim, reward: Option<u128>) -> Completion {
     let reward = reward.map(|price| (account_id("bob"), units(price)));
     let usage = usage(1_500, 7);
-    Completion { claim, outcome: Outcome::Succeeded { result: "done".into(), reward }, usage }
+    Completion {
+        claim,
+        outcome: Outcome::Succeeded { result: "done".into(), reward },
+        usage,
+        log: Vec::new(),
+    }
 }
 
 fn failure(claim: Claim, permanent: bool) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".into(), permanent };
     let usage = usage(500, 0);
-    Completion { claim, outcome, usage }
+    Completion { claim, outcome, usage, log: Vec::new() }
 }
 
 async fn complete(stores: &Stores, completion: Completion, now: Timestamp) -> Result<Task> {

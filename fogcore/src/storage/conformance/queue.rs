@@ -11,7 +11,7 @@ use super::{
 use crate::error::ErrorKind;
 use crate::registry::Percent;
 use crate::scheduler::{
-    Backoff, GpuRequirement, NewTask, Requirements, TaskFilter, TaskSpec, TaskState,
+    Backoff, GpuRequirement, NewTask, QueuePolicy, Requirements, TaskFilter, TaskSpec, TaskState,
 };
 use crate::storage::Stores;
 
@@ -73,7 +73,7 @@ pub async fn what_nobody_can_run_blocks_nobody(stores: &Stores) {
         let id = task_id(&number.to_string());
         batch.push(NewTask { id, spec, payload: "impossible".into() });
     }
-    stores.tasks.submit(batch, at(0)).await.unwrap();
+    stores.tasks.submit(batch, QueuePolicy::default(), at(0)).await.unwrap();
     submit(stores, "possible", spec()).await.unwrap();
     // A look may stop after some kinds of task; the next one goes on from there.
     let mut granted = Vec::new();
@@ -120,7 +120,8 @@ pub async fn a_name_makes_one_task(stores: &Stores) {
         new("1", spec(), "x"),
     ];
     for round in 0..2 {
-        let answers = stores.tasks.submit(batch.clone(), at(round)).await.unwrap();
+        let answers =
+            stores.tasks.submit(batch.clone(), QueuePolicy::default(), at(round)).await.unwrap();
         let ids: Vec<_> =
             answers.iter().map(|a| a.as_ref().map(|s| (s.task.id, s.new)).ok()).collect();
         let (one, five) = (task_id("1"), task_id("5"));
@@ -213,7 +214,7 @@ pub async fn items_of_a_batch_stand_each_on_their_own(stores: &Stores) {
             payload: name.into(),
         })
         .into();
-    let answers = stores.tasks.submit(batch, at(0)).await.unwrap();
+    let answers = stores.tasks.submit(batch, QueuePolicy::default(), at(0)).await.unwrap();
     assert!(answers[0].is_ok() && answers[2].is_ok());
     assert_eq!(answers[1].as_ref().unwrap_err().field(), Some("max_attempts"));
     let granted = lease(stores, node("n", 9), 9, at(1)).await;

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::error::ErrorKind;
 use crate::scheduler::{
-    MAX_BATCH, MAX_BYTES, NewTask, Outcome, Progress, Reason, Renewal, TaskSpec, TaskState, Usage,
+    MAX_BATCH, MAX_BYTES, NewTask, Outcome, Progress, QueuePolicy, Reason, Renewal, TaskSpec,
+    TaskState, Usage,
 };
 use crate::storage::Stores;
 
@@ -71,7 +72,7 @@ pub async fn a_lost_lease_goes_to_another_node(stores: &Stores) {
         let refused = complete(stores, late, at(33)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);
     }
-    let renewal = Renewal { claim: claim(&lost), expires_at: at(99), progress: None };
+    let renewal = Renewal::new(claim(&lost), at(99));
     let refused = stores.tasks.renew(vec![renewal], at(33)).await.unwrap().remove(0);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
     complete(stores, success(claim(&taken), None), at(34)).await.unwrap();
@@ -82,8 +83,8 @@ pub async fn a_lost_lease_goes_to_another_node(stores: &Stores) {
 pub async fn a_renewed_lease_holds_and_keeps_progress(stores: &Stores) {
     submit(stores, "t", spec()).await.unwrap();
     let leased = lease_one(stores, "n", at(1)).await;
-    let renew = |expires_at, progress| {
-        let renewal = Renewal { claim: claim(&leased), expires_at, progress };
+    let renew = |expires_at, progress: Option<Progress>| {
+        let renewal = Renewal { news: progress.into(), ..Renewal::new(claim(&leased), expires_at) };
         stores.tasks.renew(vec![renewal], at(2))
     };
     let half = Progress::new(0.5, "half — ½");
@@ -168,7 +169,7 @@ pub async fn large_payloads_and_results_come_back(stores: &Stores) {
         NewTask { id: task_id(name), spec, payload: payload.clone() }
     };
     let batch = vec![new("large", &bytes), new("too large", &too_long), new("empty", &"".into())];
-    let answers = stores.tasks.submit(batch, at(0)).await.unwrap();
+    let answers = stores.tasks.submit(batch, QueuePolicy::default(), at(0)).await.unwrap();
     assert_eq!(answers[1].as_ref().unwrap_err().field(), Some("payload"));
     let granted = lease(stores, node("n", 2), 2, at(1)).await;
     assert_eq!(granted[0].payload, bytes);
@@ -177,6 +178,7 @@ pub async fn large_payloads_and_results_come_back(stores: &Stores) {
         claim: claim(&granted[index]),
         outcome: Outcome::Succeeded { result: result.clone(), reward: None },
         usage: Usage { bytes_moved: Some(u64::MAX), ..Usage::default() },
+        log: Vec::new(),
     };
     let refused = complete(stores, report(0, &too_long), at(2)).await.unwrap_err();
     assert_eq!(refused.field(), Some("result"));
@@ -195,10 +197,16 @@ pub async fn limits_of_a_call_are_checked(stores: &Stores) {
         payload: "".into(),
     };
     let long = (0..=MAX_BATCH).map(new).collect();
-    assert_eq!(stores.tasks.submit(long, at(0)).await.unwrap_err().field(), Some("batch"));
+    assert_eq!(
+        stores.tasks.submit(long, QueuePolicy::default(), at(0)).await.unwrap_err().field(),
+        Some("batch")
+    );
     assert_eq!(stores.tasks.expire(at(0), 0).await.unwrap_err().field(), Some("limit"));
     assert_eq!(stores.tasks.promote(at(0), 1_001).await.unwrap_err().field(), Some("limit"));
-    assert_eq!(stores.tasks.submit(Vec::new(), at(0)).await.unwrap().len(), 0);
+    assert_eq!(
+        stores.tasks.submit(Vec::new(), QueuePolicy::default(), at(0)).await.unwrap().len(),
+        0
+    );
     assert_eq!(stores.tasks.complete(Vec::new(), at(0)).await.unwrap().len(), 0);
     assert!(stores.tasks.counts().await.unwrap().is_empty());
 }

@@ -1,14 +1,14 @@
 //! The orders in which tasks are looked for, kept up to date with every change of a task.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::{Candidate, Load, Task, TaskCounts, TaskState, WorkingSet};
+use crate::scheduler::queue::{Ahead, Counts, Demand, Lane, Rank, count, fair};
+use crate::scheduler::{LeaseRequest, Load, Task, TaskCounts, TaskState, WorkingSet};
 use crate::time::Timestamp;
 
-/// Higher priority first, then the one submitted first.
-type Rank = (Reverse<i16>, u64);
+/// So many replicas that cannot go to an asker may stand before what it can be given.
+const REPLICAS: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct TaskIndex {
@@ -20,18 +20,20 @@ pub(super) struct TaskIndex {
     deadlines: BTreeSet<(Timestamp, TaskId)>,
     held: HashMap<NodeId, HashMap<TaskId, Load>>,
     loads: HashMap<NodeId, Load>,
-    counts: TaskCounts,
+    /// Tasks that ended, by when what belongs to them goes.
+    kept: BTreeSet<(Timestamp, TaskId)>,
+    counts: Counts,
 }
 
 #[derive(Debug)]
 struct Entry {
     place: u64,
     class: i64,
-    priority: i16,
-    state: TaskState,
+    rank: Rank,
     queue: Option<Queue>,
     deadline: Option<Timestamp>,
     lease: Option<(Timestamp, NodeId)>,
+    kept_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,21 +52,25 @@ impl TaskIndex {
         let (place, class) = match known {
             Some(entry) => (entry.place, entry.class),
             // A spec was written as JSON once already, for its fingerprint.
-            None => (self.order.len() as u64 + 1, task.spec.class().unwrap_or_default()),
+            None => (self.order.len() as u64 + 1, task.class().unwrap_or_default()),
         };
         let queued = task.state == TaskState::Queued;
         let entry = Entry {
             place,
             class,
-            priority: task.spec.priority,
-            state: task.state,
+            rank: Rank {
+                priority: task.spec.priority,
+                deadline: task.spec.deadline,
+                place: i64::try_from(place).unwrap_or(i64::MAX),
+            },
             queue: queued.then_some(if task.ready_at <= now {
                 Queue::Ready
             } else {
                 Queue::Delayed(task.ready_at)
             }),
-            deadline: task.spec.deadline.filter(|_| queued),
+            deadline: task.spec.deadline.filter(|_| queued || task.state == TaskState::Waiting),
             lease: task.lease.as_ref().map(|lease| (lease.expires_at, lease.node.clone())),
+            kept_until: task.kept_until(),
         };
         self.put_in(task, &entry);
         self.entries.insert(task.id, entry);
@@ -73,17 +79,18 @@ impl TaskIndex {
     fn put_in(&mut self, task: &Task, entry: &Entry) {
         let id = task.id;
         self.order.insert(entry.place, id);
-        *self.counts.entry(entry.state).or_default() += 1;
         match entry.queue {
             Some(Queue::Ready) => {
-                let rank = (Reverse(entry.priority), entry.place);
-                self.ready.entry(entry.class).or_default().insert(rank, id);
+                self.ready.entry(entry.class).or_default().insert(entry.rank, id);
             }
             Some(Queue::Delayed(until)) => drop(self.delayed.insert((until, id))),
             None => {}
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.insert((deadline, id));
+        }
+        if let Some(until) = entry.kept_until {
+            self.kept.insert((until, id));
         }
         if let Some((expires_at, node)) = &entry.lease {
             self.leases.insert((*expires_at, id));
@@ -95,16 +102,10 @@ impl TaskIndex {
     }
 
     fn take_out(&mut self, id: TaskId, entry: &Entry) {
-        if let Some(count) = self.counts.get_mut(&entry.state) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&entry.state);
-            }
-        }
         match entry.queue {
             Some(Queue::Ready) => {
                 if let Some(class) = self.ready.get_mut(&entry.class) {
-                    class.remove(&(Reverse(entry.priority), entry.place));
+                    class.remove(&entry.rank);
                     if class.is_empty() {
                         self.ready.remove(&entry.class);
                     }
@@ -115,6 +116,9 @@ impl TaskIndex {
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
+        }
+        if let Some(until) = entry.kept_until {
+            self.kept.remove(&(until, id));
         }
         if let Some((expires_at, node)) = &entry.lease {
             self.leases.remove(&(*expires_at, id));
@@ -131,27 +135,105 @@ impl TaskIndex {
         }
     }
 
-    /// Ready tasks that the asker has room for, best first.
+    /// Ready tasks that the asker has room for, in the order in which they are to be offered.
     pub(super) fn candidates(
         &self,
-        asker: &Candidate,
+        request: &LeaseRequest,
         limit: usize,
         set: &WorkingSet,
     ) -> Vec<TaskId> {
-        let mut ranked = Vec::new();
-        let load = self.loads.get(&asker.node.id).copied().unwrap_or_default();
+        let mut lanes = Vec::new();
+        let load = self.loads.get(&request.asker.node.id).copied().unwrap_or_default();
         for class in self.ready.values() {
-            let fits = class
-                .values()
-                .next()
-                .and_then(|id| set.task(*id))
-                .is_some_and(|task| asker.has_room_for(&task.spec, &load));
-            if fits {
-                ranked.extend(class.iter().take(limit));
+            let head = class.values().next().and_then(|id| set.task(*id));
+            let Some(head) = head.filter(|head| request.asker.has_room_for(&head.spec, &load))
+            else {
+                continue;
+            };
+            let payer = head.spec.payer().cloned();
+            let demand = Demand::of(&head.spec.requirements);
+            let waiting = class.keys().take(limit + REPLICAS).copied().collect();
+            lanes.push(Lane { payer, demand, waiting });
+        }
+        let order = fair::order(
+            lanes,
+            &request.shares,
+            &|payer| count::taken(&self.counts, payer),
+            limit + REPLICAS,
+        );
+        let places = order.into_iter().filter_map(|place| u64::try_from(place).ok());
+        places.filter_map(|place| self.order.get(&place).copied()).collect()
+    }
+
+    /// Takes in how the counts changed.
+    pub(super) fn count(&mut self, changes: &Counts) {
+        for (group, change) in changes {
+            let count = self.counts.entry(group.clone()).or_default();
+            count.add(*change);
+            if count.tasks == 0 {
+                self.counts.remove(group);
             }
         }
-        ranked.sort_unstable();
-        ranked.into_iter().take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// The most urgent ready tasks that are more urgent than something that runs.
+    pub(super) fn urgent(&self, since: Timestamp, limit: usize, set: &WorkingSet) -> Vec<Task> {
+        let leased = self.counts.keys().filter(|group| group.state == TaskState::Leased);
+        let Some(least) = leased.map(|group| group.priority).min() else { return Vec::new() };
+        let mut ranks: Vec<_> = self
+            .ready
+            .values()
+            .flat_map(|class| class.iter().take_while(|(rank, _)| rank.priority > least))
+            .collect();
+        ranks.sort_unstable_by_key(|(rank, _)| **rank);
+        let tasks = ranks.into_iter().filter_map(|(_, id)| set.task(*id));
+        tasks.filter(|task| task.ready_at <= since).take(limit).cloned().collect()
+    }
+
+    /// What comes before a task of this priority and deadline.
+    pub(super) fn ahead(
+        &self,
+        priority: i16,
+        deadline: Option<Timestamp>,
+        set: &WorkingSet,
+    ) -> Ahead {
+        let mut ahead = Ahead::default();
+        for (group, count) in &self.counts {
+            let tasks = u64::try_from(count.tasks).unwrap_or(0);
+            match group.state {
+                TaskState::Leased => *ahead.running.entry(group.kind.clone()).or_default() += tasks,
+                TaskState::Queued if group.priority > priority => {
+                    *ahead.queued.entry(group.kind.clone()).or_default() += tasks;
+                }
+                _ => {}
+            }
+        }
+        let forever = Timestamp::UNIX_EPOCH.saturating_add(std::time::Duration::MAX);
+        let last = (deadline.unwrap_or(forever), TaskId::from_uuid(uuid::Uuid::max()));
+        let due = self.deadlines.range(..=last).filter_map(|(_, id)| set.task(*id));
+        let first =
+            due.filter(|task| task.state == TaskState::Queued && task.spec.priority == priority);
+        for task in first.take(100_000) {
+            *ahead.queued.entry(task.spec.kind.clone()).or_default() += 1;
+        }
+        ahead
+    }
+
+    /// What the node holds.
+    pub(super) fn held_by(&self, node: &NodeId) -> impl Iterator<Item = TaskId> {
+        self.held.get(node).into_iter().flat_map(|held| held.keys().copied())
+    }
+
+    /// Tasks that ended and were kept until now.
+    pub(super) fn kept_until(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        may_go: impl Fn(TaskId) -> bool,
+    ) -> Vec<TaskId> {
+        let until = (now, TaskId::from_uuid(uuid::Uuid::max()));
+        let over = self.kept.range(..=until).map(|(_, id)| *id);
+        over.filter(|id| may_go(*id)).take(limit).collect()
     }
 
     pub(super) fn loads(&self) -> &HashMap<NodeId, Load> {
@@ -182,6 +264,10 @@ impl TaskIndex {
     }
 
     pub(super) fn counts(&self) -> TaskCounts {
-        self.counts.clone()
+        let mut counts = TaskCounts::new();
+        for (group, count) in &self.counts {
+            *counts.entry(group.state).or_default() += u64::try_from(count.tasks).unwrap_or(0);
+        }
+        counts
     }
 }

@@ -2,7 +2,9 @@
 
 mod index;
 mod journal;
+mod links;
 mod market;
+mod tasks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -13,6 +15,7 @@ use bytes::Bytes;
 
 use self::index::TaskIndex;
 use self::journal::Journal;
+use self::links::Links;
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId, TransferId};
 use crate::ledger::{
@@ -22,10 +25,8 @@ use crate::ledger::{
 use crate::registry::{
     Beat, Heartbeat, Node, NodeFilter, NodeRecord, NodeStore, PowerPolicy, page_limit,
 };
-use crate::scheduler::{
-    self, Assignment, Claim, Completion, Explanation, LeaseRequest, Matcher, NewTask, Offer,
-    Renewal, SchedulerError, Submitted, Tally, Task, TaskCounts, TaskFilter, TaskStore, WorkingSet,
-};
+use crate::scheduler::replicas::{Trust, TrustPolicy};
+use crate::scheduler::{Explanation, LogLine, MAX_LOG_LINES, Tally, WorkingSet};
 use crate::storage::check_batch;
 use crate::time::Timestamp;
 
@@ -45,6 +46,10 @@ struct State {
     results: HashMap<TaskId, Bytes>,
     explanations: HashMap<TaskId, Explanation>,
     tallies: BTreeMap<NodeId, Tally>,
+    logs: HashMap<TaskId, BTreeMap<u64, LogLine>>,
+    checkpoints: HashMap<TaskId, Bytes>,
+    links: Links,
+    trust: BTreeMap<NodeId, Trust>,
 }
 
 impl MemoryStore {
@@ -65,6 +70,7 @@ impl State {
         let changes = self.set.book.take_changes();
         self.journal.record(changes, &self.set.book);
         let changes = self.set.take_changes();
+        self.links.update(&changes);
         for id in changes.tasks {
             if let Some(task) = self.set.task(id) {
                 self.index.update(task, now);
@@ -75,6 +81,27 @@ impl State {
         self.explanations.extend(changes.explanations);
         for (node, more) in changes.tallies {
             self.tallies.entry(node).or_default().add(&more);
+        }
+        self.index.count(&changes.counts);
+        for (node, agreed) in changes.trust {
+            let trust = self.trust.entry(node).or_insert_with(|| Trust::unknown(now));
+            trust.observe(agreed, now, &TrustPolicy::default());
+        }
+        for (id, line) in changes.logs {
+            let log = self.logs.entry(id).or_default();
+            let oldest = (line.number + 1).saturating_sub(MAX_LOG_LINES);
+            log.insert(line.number, line);
+            *log = log.split_off(&oldest);
+        }
+        self.checkpoints.extend(changes.checkpoints);
+        for id in changes.finished {
+            self.checkpoints.remove(&id);
+        }
+        for id in changes.purged {
+            self.payloads.remove(&id);
+            self.results.remove(&id);
+            self.explanations.remove(&id);
+            self.logs.remove(&id);
         }
     }
 
@@ -226,123 +253,5 @@ impl LedgerStore for MemoryStore {
     async fn verify(&self, anchors: &[Head]) -> Result<Verified> {
         let state = self.lock();
         Ok(state.journal.verify(&state.set.book, anchors)?)
-    }
-}
-
-#[async_trait]
-impl TaskStore for MemoryStore {
-    async fn submit(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Result<Submitted>>> {
-        check_batch(tasks.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(tasks, now, |set, task| set.submit(task, now)))
-    }
-
-    async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
-        let limit = page_limit(request.limit)?;
-        let state = &mut *self.lock();
-        let candidates = state.index.candidates(&request.asker, limit, &state.set);
-        let loads = state.index.loads();
-        let expires_at = now.saturating_add(request.duration);
-        let LeaseRequest { asker, rivals, policy, .. } = request;
-        let mut matcher = Matcher::new(asker, rivals, loads, policy, now);
-        let mut assignments = Vec::new();
-        for id in candidates {
-            if assignments.len() == limit {
-                break;
-            }
-            let Some(task) = state.set.task(id) else { continue };
-            match matcher.offer(task) {
-                Offer::Taken(explanation) => {
-                    let task = state.set.lease(id, *explanation, now, expires_at)?;
-                    let payload = state.payloads.get(&id).cloned().unwrap_or_default();
-                    assignments.push(Assignment { task, payload });
-                }
-                Offer::Unfit => {}
-                Offer::Enough => break,
-            }
-        }
-        state.settle(now);
-        Ok(assignments)
-    }
-
-    async fn renew(&self, renewals: Vec<Renewal>, now: Timestamp) -> Result<Vec<Result<Task>>> {
-        check_batch(renewals.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(renewals, now, |set, renewal| set.renew(renewal)))
-    }
-
-    async fn complete(
-        &self,
-        completions: Vec<Completion>,
-        now: Timestamp,
-    ) -> Result<Vec<Result<Task>>> {
-        check_batch(completions.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(completions, now, |set, completion| set.complete(completion, now)))
-    }
-
-    async fn release(&self, claims: Vec<Claim>, now: Timestamp) -> Result<Vec<Result<Task>>> {
-        check_batch(claims.len(), scheduler::MAX_BATCH)?;
-        Ok(self.lock().each(claims, now, |set, claim| set.release(claim, now)))
-    }
-
-    async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<Task> {
-        let state = &mut *self.lock();
-        let answer = state.set.cancel(task, now);
-        state.settle(now);
-        answer
-    }
-
-    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
-        let limit = page_limit(limit)?;
-        let state = &mut *self.lock();
-        let due = state.index.due(now, limit);
-        let answers = state.each(due, now, |set, id| set.expire(id, now));
-        Ok(crate::storage::ended(answers))
-    }
-
-    async fn promote(&self, now: Timestamp, limit: usize) -> Result<usize> {
-        let limit = page_limit(limit)?;
-        let state = &mut *self.lock();
-        let due = state.index.delayed_until(now, limit);
-        for id in &due {
-            if let Some(task) = state.set.task(*id) {
-                state.index.update(task, now);
-            }
-        }
-        Ok(due.len())
-    }
-
-    async fn task(&self, task: TaskId) -> Result<Option<Task>> {
-        Ok(self.lock().set.task(task).cloned())
-    }
-
-    async fn tasks(
-        &self,
-        filter: &TaskFilter,
-        after: Option<TaskId>,
-        limit: usize,
-    ) -> Result<Vec<Task>> {
-        let limit = page_limit(limit)?;
-        let state = self.lock();
-        let start = match after {
-            Some(id) => state.index.place(id).ok_or(SchedulerError::TaskNotFound(id))?,
-            None => 0,
-        };
-        let tasks = state.index.in_order(start).filter_map(|id| state.set.task(id));
-        Ok(tasks.filter(|task| filter.matches(task)).take(limit).cloned().collect())
-    }
-
-    async fn result(&self, task: TaskId) -> Result<Option<Bytes>> {
-        Ok(self.lock().results.get(&task).cloned())
-    }
-
-    async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>> {
-        Ok(self.lock().explanations.get(&task).cloned())
-    }
-
-    async fn counts(&self) -> Result<TaskCounts> {
-        Ok(self.lock().index.counts())
-    }
-
-    async fn tallies(&self) -> Result<BTreeMap<NodeId, Tally>> {
-        Ok(self.lock().tallies.clone())
     }
 }

@@ -15,7 +15,7 @@ use super::rows::{self, get, named, select_accounts, select_transfers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TaskId, TransferId};
 use crate::ledger::ResultCode;
-use crate::scheduler::WorkingSet;
+use crate::scheduler::{TaskState, WorkingSet};
 use crate::storage::request::Wanted;
 
 /// What one transaction looks at.
@@ -36,27 +36,28 @@ impl Loaded {
         mut wanted: Wanted,
     ) -> Result<(), Failure> {
         self.tasks(connection, &wanted).await?;
-        for id in std::mem::take(&mut wanted.tasks) {
-            if let Some(task) = self.set.task(id) {
-                wanted.money(id, &task.spec);
-            }
+        self.payers(connection, &wanted.payers).await?;
+        let relatives = wanted.relatives(&self.set);
+        if !relatives.bare.is_empty() {
+            self.tasks(connection, &relatives).await?;
         }
         self.load_market(connection, &mut wanted).await?;
+        wanted.money_of_families(&self.set);
         let transfers: Vec<_> = wanted.transfers.iter().map(|id| id.uuid()).collect();
         let accounts: Vec<_> = wanted.accounts.iter().map(AccountId::as_str).collect();
         self.accounts(connection, &accounts, &transfers).await?;
         self.transfers(connection, &transfers).await
     }
 
-    async fn tasks(
+    pub(super) async fn tasks(
         &mut self,
         connection: &mut PgConnection,
         wanted: &Wanted,
     ) -> Result<(), Failure> {
-        if wanted.tasks.is_empty() && wanted.names.is_empty() {
+        let ids: Vec<_> = wanted.tasks.iter().chain(&wanted.bare).map(|id| id.uuid()).collect();
+        if ids.is_empty() && wanted.names.is_empty() {
             return Ok(());
         }
-        let ids: Vec<_> = wanted.tasks.iter().map(|id| id.uuid()).collect();
         let names = wanted.names.iter();
         let (payers, keys): (Vec<_>, Vec<_>) = names
             .map(|(payer, key)| (payer.as_ref().map_or("", AccountId::as_str), key.as_str()))
@@ -76,6 +77,31 @@ impl Loaded {
         .await?;
         for row in rows {
             self.take_in(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Loads how many open tasks these have. They are not locked: what others submit at the same
+    /// moment is not seen.
+    async fn payers(
+        &mut self,
+        connection: &mut PgConnection,
+        payers: &[Option<AccountId>],
+    ) -> Result<(), Failure> {
+        if payers.is_empty() {
+            return Ok(());
+        }
+        let names = payers.iter().map(|payer| payer.as_ref().map_or("", AccountId::as_str));
+        let rows = sqlx::query(
+            "SELECT payer, sum(tasks)::bigint AS tasks FROM task_counts
+             WHERE payer = ANY($1) AND state = ANY($2) GROUP BY payer",
+        )
+        .bind(names.collect::<Vec<_>>())
+        .bind(open_states())
+        .fetch_all(connection)
+        .await?;
+        for row in &rows {
+            self.set.load_open(rows::payer(row)?, get(row, "tasks")?);
         }
         Ok(())
     }
@@ -173,4 +199,8 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+fn open_states() -> Vec<&'static str> {
+    TaskState::ALL.into_iter().filter(|state| !state.is_final()).map(TaskState::name).collect()
 }

@@ -16,7 +16,7 @@ pub(super) enum Request {
     /// Changes a node.
     Node(NodeChange),
     /// Looks for work.
-    Lease(Lease),
+    Lease(Box<Lease>),
 }
 
 impl Request {
@@ -42,7 +42,7 @@ impl From<NodeChange> for Request {
 
 impl From<Lease> for Request {
     fn from(lease: Lease) -> Self {
-        Self::Lease(lease)
+        Self::Lease(Box::new(lease))
     }
 }
 

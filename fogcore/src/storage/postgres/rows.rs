@@ -14,7 +14,9 @@ use crate::ledger::{
     Account, AccountBalance, BalanceEntry, FailedTransfer, HoldState, Place, Posted, Transfer,
     TransferFlags, TransferKind,
 };
-use crate::scheduler::{Tally, Task};
+use crate::scheduler::queue::Demand;
+use crate::scheduler::replicas::Trust;
+use crate::scheduler::{LogLine, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
 /// Reads a column, or says that it holds what it should not.
@@ -226,4 +228,43 @@ pub(super) fn tally(row: &PgRow) -> Result<(NodeId, Tally)> {
         earned: amount(row, "earned")?,
     };
     Ok((parsed(row, "node")?, tally))
+}
+
+/// Reads the name of a state.
+pub(super) fn state(row: &PgRow) -> Result<TaskState> {
+    let name: &str = get(row, "state")?;
+    let known = TaskState::ALL.into_iter().find(|known| known.name() == name);
+    known.ok_or_else(|| damaged("state"))
+}
+
+/// Reads who pays; nobody is an empty text.
+pub(super) fn payer(row: &PgRow) -> Result<Option<AccountId>> {
+    let payer: &str = get(row, "payer")?;
+    if payer.is_empty() { Ok(None) } else { parsed(row, "payer").map(Some) }
+}
+
+/// Reads what tasks take.
+pub(super) fn demand(row: &PgRow) -> Result<Demand> {
+    Ok(Demand {
+        slots: get(row, "slots")?,
+        cpu_milli: get(row, "cpu_milli")?,
+        memory_mib: get(row, "memory_mib")?,
+        gpu_milli: get(row, "gpu_milli")?,
+    })
+}
+
+/// Reads a row of `log_lines`.
+pub(super) fn log_line(row: &PgRow) -> Result<LogLine> {
+    Ok(LogLine {
+        number: count(row, "number")?,
+        at: time(row, "at")?,
+        fence: count(row, "fence")?,
+        text: get(row, "text")?,
+    })
+}
+
+/// Reads a row of `trust`.
+pub(super) fn trust(row: &PgRow) -> Result<(NodeId, Trust)> {
+    let (agreed, disagreed) = (get(row, "agreed")?, get(row, "disagreed")?);
+    Ok((parsed(row, "node")?, Trust { agreed, disagreed, at: time(row, "at")? }))
 }

@@ -14,10 +14,14 @@ use super::error::Failure;
 use super::loaded::Loaded;
 use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
-use crate::id::{NodeId, TaskId};
+use crate::id::{AccountId, NodeId, TaskId};
+use crate::scheduler::queue::{Demand, Rank, count as counts, fair};
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
-use crate::storage::leasing::{MAX_CLASSES, MOST_UNWRITTEN, fitting};
-use crate::storage::request::Lease;
+use crate::storage::leasing::{
+    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, fitting, has_one_payer,
+    has_replicas,
+};
+use crate::storage::request::{Lease, Wanted};
 
 /// So many tasks that others hold may stand before those that an asker is given.
 const PASSED_OVER: usize = 256;
@@ -75,31 +79,48 @@ async fn lock_askers(connection: &mut PgConnection, leases: &[&mut Lease]) -> Re
     Ok(())
 }
 
-/// Hands out the payloads of what was granted: only now, because most tasks that are looked at
-/// are not.
+/// Hands out payloads and checkpoints of what was granted: only now, because most tasks that are
+/// looked at are not.
 async fn payloads(
     connection: &mut PgConnection,
     loaded: &Loaded,
     leases: &mut [&mut Lease],
 ) -> Result<(), Failure> {
     let granted = leases.iter().filter_map(|lease| lease.answer.kept()).flatten();
-    let seqs = granted.map(|given| loaded.seq(given.task.id)).collect::<Result<Vec<_>>>()?;
+    // A replica has what its task has.
+    let seqs = granted.map(|given| loaded.seq(given.task.work())).collect::<Result<Vec<_>>>()?;
     if seqs.is_empty() {
         return Ok(());
     }
-    let rows = sqlx::query("SELECT seq, payload FROM payloads WHERE seq = ANY($1)")
-        .bind(seqs)
-        .fetch_all(connection)
-        .await?;
-    let mut payloads = HashMap::new();
-    for row in &rows {
-        payloads.insert(get::<i64>(row, "seq")?, Bytes::copy_from_slice(get(row, "payload")?));
+    let saved = leases.iter().filter_map(|lease| lease.answer.kept()).flatten();
+    let saved = saved.filter(|given| given.task.checkpoint.is_some());
+    let saved = saved.map(|given| loaded.seq(given.task.id)).collect::<Result<Vec<_>>>()?;
+    let sql = "SELECT seq, payload AS bytes FROM payloads WHERE seq = ANY($1)";
+    let payloads = bytes_of(connection, sql, seqs).await?;
+    let mut checkpoints = HashMap::new();
+    if !saved.is_empty() {
+        let sql = "SELECT seq, checkpoint AS bytes FROM checkpoints WHERE seq = ANY($1)";
+        checkpoints = bytes_of(connection, sql, saved).await?;
     }
     for given in leases.iter_mut().filter_map(|lease| lease.answer.kept_mut()).flatten() {
+        let seq = loaded.seq(given.task.id)?;
         // A payload that is empty has no row.
-        given.payload = payloads.remove(&loaded.seq(given.task.id)?).unwrap_or_default();
+        let work = loaded.seq(given.task.work())?;
+        given.payload = payloads.get(&work).cloned().unwrap_or_default();
+        given.checkpoint = checkpoints.remove(&seq);
     }
     Ok(())
+}
+
+async fn bytes_of(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    seqs: Vec<i64>,
+) -> Result<HashMap<i64, Bytes>, Failure> {
+    let rows = sqlx::query(sql).bind(seqs).fetch_all(connection).await?;
+    let bytes =
+        |row: &PgRow| Ok((get::<i64>(row, "seq")?, Bytes::copy_from_slice(get(row, "bytes")?)));
+    Ok(rows.iter().map(bytes).collect::<Result<_>>()?)
 }
 
 /// Grants one asker what it should have of these classes, without the payloads; `unwritten` of
@@ -109,7 +130,7 @@ async fn assign(
     loaded: &mut Loaded,
     loads: &HashMap<NodeId, Load>,
     lease: &Lease,
-    classes: &[i64],
+    classes: &[Fitting<'_>],
     unwritten: usize,
 ) -> Result<Vec<Assignment>, Failure> {
     let mut assignments = Vec::new();
@@ -119,15 +140,19 @@ async fn assign(
     let (request, now) = (&lease.request, lease.now);
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
     let mut matcher = Matcher::new(asker, rivals, loads, request.policy, now);
-    for id in heads(connection, loaded, classes, request.limit + unwritten).await? {
+    let owner = request.asker.node.owner.as_ref();
+    for id in heads(connection, loaded, lease, classes, request.limit + unwritten).await? {
         let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
             continue;
         };
+        if !loaded.set.may_have(task, &request.asker.node.id, owner) {
+            continue;
+        }
         match matcher.offer(task) {
             Offer::Taken(explanation) => {
                 let expires_at = now.saturating_add(request.duration);
-                let task = loaded.set.lease(id, *explanation, now, expires_at)?;
-                assignments.push(Assignment { task, payload: Bytes::new() });
+                let task = loaded.set.lease(id, *explanation, owner, now, expires_at)?;
+                assignments.push(Assignment { task, payload: Bytes::new(), checkpoint: None });
             }
             Offer::Unfit => {}
             Offer::Enough => break,
@@ -139,35 +164,92 @@ async fn assign(
     Ok(assignments)
 }
 
-/// Locks the best ready tasks of these classes that no other process holds.
+/// Locks the best ready tasks of these classes that no other process holds, each payer in turn.
 async fn heads(
     connection: &mut PgConnection,
     loaded: &mut Loaded,
-    classes: &[i64],
+    lease: &Lease,
+    classes: &[Fitting<'_>],
     most: usize,
 ) -> Result<Vec<TaskId>, Failure> {
     // First which, without locks and mostly from the index; then no more locks than are needed.
-    let best = sqlx::query(
-        "SELECT t.seq FROM unnest($1::bigint[]) AS c (class) CROSS JOIN LATERAL
-             (SELECT seq, priority FROM tasks
+    let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
+    let rows = sqlx::query(
+        "SELECT c.class, t.seq, t.priority, t.deadline
+         FROM unnest($1::bigint[]) AS c (class) CROSS JOIN LATERAL
+             (SELECT seq, priority, deadline FROM tasks
               WHERE state = 'queued' AND ready AND class = c.class
-              ORDER BY priority DESC, seq LIMIT $2) AS t
-         ORDER BY t.priority DESC, t.seq LIMIT $2",
+              ORDER BY priority DESC, deadline, seq LIMIT $2) AS t",
     )
-    .bind(classes)
+    .bind(&numbers)
     .bind(integer(most + PASSED_OVER))
     .fetch_all(&mut *connection)
     .await?;
-    let best = best.iter().map(|row| get(row, "seq")).collect::<Result<Vec<i64>>>()?;
+    let mut ranks: HashMap<i64, Vec<Rank>> = HashMap::new();
+    for row in &rows {
+        let deadline: Option<i64> = get(row, "deadline")?;
+        let deadline = deadline.map(|_| rows::time(row, "deadline")).transpose()?;
+        let rank = Rank { priority: get(row, "priority")?, deadline, place: get(row, "seq")? };
+        ranks.entry(get(row, "class")?).or_default().push(rank);
+    }
+    let best = if has_one_payer(classes) {
+        let mut all: Vec<_> = ranks.into_values().flatten().collect();
+        all.sort_unstable();
+        all.iter().map(|rank| rank.place).collect()
+    } else {
+        let taken = taken(connection, loaded, classes).await?;
+        let lane = |class: &Fitting<'_>| {
+            let mut waiting = ranks.get(&class.class).cloned().unwrap_or_default();
+            waiting.sort_unstable();
+            class.lane(waiting)
+        };
+        let taken =
+            |payer: Option<&AccountId>| taken.get(&payer.cloned()).copied().unwrap_or_default();
+        let lanes = classes.iter().map(lane).collect();
+        fair::order(lanes, &lease.request.shares, &taken, most + PASSED_OVER)
+    };
     let rows = sqlx::query(
-        "SELECT seq, id, task FROM tasks WHERE seq = ANY($1) AND state = 'queued' AND ready
-         ORDER BY priority DESC, seq LIMIT $2 FOR UPDATE SKIP LOCKED",
+        "SELECT t.seq, t.id, t.task FROM unnest($1::bigint[]) WITH ORDINALITY AS o (seq, turn)
+         JOIN tasks AS t ON t.seq = o.seq WHERE t.state = 'queued' AND t.ready
+         ORDER BY o.turn LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
     )
     .bind(best)
-    .bind(integer(most))
+    .bind(integer(if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most }))
+    .fetch_all(&mut *connection)
+    .await?;
+    let heads = rows.iter().map(|row| loaded.take_in(row)).collect::<Result<Vec<_>>>()?;
+    // Where the others are, stands with what they are replicas of.
+    let parts = heads.iter().filter_map(|id| loaded.set.task(*id)?.part.as_ref());
+    let wanted = Wanted { bare: parts.map(|part| part.of).collect(), ..Wanted::default() };
+    loaded.tasks(connection, &wanted).await?;
+    Ok(heads)
+}
+
+/// What the running tasks of these classes' payers take.
+async fn taken(
+    connection: &mut PgConnection,
+    loaded: &Loaded,
+    classes: &[Fitting<'_>],
+) -> Result<HashMap<Option<AccountId>, Demand>, Failure> {
+    let payers: BTreeSet<_> = classes.iter().map(|class| class.head.spec.payer()).collect();
+    let names = payers.iter().map(|payer| payer.map_or("", AccountId::as_str));
+    let rows = sqlx::query(
+        "SELECT payer, sum(slots)::bigint AS slots, sum(cpu_milli)::bigint AS cpu_milli,
+             sum(memory_mib)::bigint AS memory_mib, sum(gpu_milli)::bigint AS gpu_milli
+         FROM task_counts WHERE payer = ANY($1) AND state = 'leased' GROUP BY payer",
+    )
+    .bind(names.collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    Ok(rows.iter().map(|row| loaded.take_in(row)).collect::<Result<_>>()?)
+    let mut taken = HashMap::new();
+    for payer in payers {
+        taken.insert(payer.cloned(), counts::taken(loaded.set.counts_since(), payer));
+    }
+    for row in &rows {
+        let sum = taken.entry(rows::payer(row)?).or_default();
+        *sum = sum.plus(rows::demand(row)?);
+    }
+    Ok(taken)
 }
 
 /// Whether there may be work for the asker.

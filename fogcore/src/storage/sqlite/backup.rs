@@ -83,7 +83,7 @@ fn must_be_free(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// SQLite does not flush what it vacuums: https://sqlite.org/lang_vacuum.html#vacuuminto
+/// SQLite does not flush what it vacuums: <https://sqlite.org/lang_vacuum.html#vacuuminto>
 fn publish(part: &Path, path: &Path) -> io::Result<()> {
     File::open(part)?.sync_all()?;
     // A link refuses to take the place of a file, which a renaming would replace.

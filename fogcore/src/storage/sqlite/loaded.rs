@@ -1,6 +1,6 @@
 //! Loads into a [`WorkingSet`] what requests touch, and keeps it for the next ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -11,11 +11,15 @@ use super::lists::{ids, texts};
 use super::rows::{self, get, id, to_json};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
+use crate::scheduler::queue::{Count, Counts, Group, count};
 use crate::scheduler::{Tally, Task, WorkingSet};
 use crate::storage::request::Wanted;
 
 /// About how many bytes a tally takes.
 const TALLY: usize = 512;
+
+/// About how many bytes a count takes.
+const COUNT: usize = 256;
 
 /// About how many bytes a task takes.
 pub(super) fn footprint(task: &Task) -> usize {
@@ -34,6 +38,8 @@ pub(super) struct Loaded {
     /// The end of that order.
     pub(super) last_seq: Option<i64>,
     pub(super) tallies: BTreeMap<NodeId, Tally>,
+    /// The counts of the tasks of those payers that the set knows.
+    pub(super) counts: Counts,
     /// What is known of the ledger beside what the set's book holds.
     pub(super) known: Known,
     /// About how many bytes all of this takes.
@@ -48,20 +54,26 @@ impl Loaded {
         mut wanted: Wanted,
     ) -> Result<()> {
         self.tasks(connection, &wanted).await?;
-        for id in std::mem::take(&mut wanted.tasks) {
-            if let Some(task) = self.set.task(id) {
-                wanted.money(id, &task.spec);
-            }
+        self.payers(connection, &wanted.payers, &Counts::new()).await?;
+        let relatives = wanted.relatives(&self.set);
+        if !relatives.bare.is_empty() {
+            self.tasks(connection, &relatives).await?;
         }
         self.load_market(connection, &mut wanted).await?;
+        wanted.money_of_families(&self.set);
         let book = &mut self.set.book;
         self.kept += self.known.load_transfers(connection, book, &mut wanted).await?;
         self.kept += self.known.load_accounts(connection, book, wanted.accounts).await?;
         Ok(())
     }
 
-    async fn tasks(&mut self, connection: &mut SqliteConnection, wanted: &Wanted) -> Result<()> {
-        let missing = wanted.tasks.iter().filter(|id| self.set.task(**id).is_none());
+    pub(super) async fn tasks(
+        &mut self,
+        connection: &mut SqliteConnection,
+        wanted: &Wanted,
+    ) -> Result<()> {
+        let tasks = wanted.tasks.iter().chain(&wanted.bare);
+        let missing = tasks.filter(|id| self.set.task(**id).is_none());
         let missing: Vec<_> = missing.map(|id| id.uuid()).collect();
         let names: Vec<_> = wanted
             .names
@@ -122,6 +134,39 @@ impl Loaded {
         for row in rows {
             let (node, tally) = rows::tally(&row)?;
             self.tallies.insert(node, tally);
+        }
+        Ok(())
+    }
+
+    /// Loads the counts of these payers; `unwritten` is what changed in them since they were written.
+    pub(super) async fn payers(
+        &mut self,
+        connection: &mut SqliteConnection,
+        payers: &[Option<AccountId>],
+        unwritten: &Counts,
+    ) -> Result<()> {
+        let missing: BTreeSet<_> =
+            payers.iter().filter(|payer| !self.set.knows_payer(payer)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names = missing.iter().map(|payer| payer.as_ref().map_or("", AccountId::as_str));
+        let rows = sqlx::query(
+            "SELECT * FROM task_counts WHERE payer IN (SELECT value FROM json_each(?))",
+        )
+        .bind(texts(names)?)
+        .fetch_all(connection)
+        .await
+        .or_store_error()?;
+        self.kept += (missing.len() + rows.len()) * COUNT;
+        for row in rows {
+            let (group, count): (Group, Count) = rows::counted(&row)?;
+            self.counts.insert(group, count);
+        }
+        for payer in missing {
+            let open = count::open(&self.counts, payer.as_ref());
+            let open = open.saturating_add(count::open(unwritten, payer.as_ref()));
+            self.set.load_open(payer.clone(), open);
         }
         Ok(())
     }

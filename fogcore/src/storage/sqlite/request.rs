@@ -12,7 +12,7 @@ pub(super) enum Request {
     /// Decides on what was loaded, without I/O.
     Decide(Change),
     /// Looks for work.
-    Lease(Lease),
+    Lease(Box<Lease>),
     /// Makes statements of its own, on tables that no decision is about.
     Run(Box<dyn Run>),
 }
@@ -34,7 +34,7 @@ impl From<Change> for Request {
 
 impl From<Lease> for Request {
     fn from(lease: Lease) -> Self {
-        Self::Lease(lease)
+        Self::Lease(Box::new(lease))
     }
 }
 

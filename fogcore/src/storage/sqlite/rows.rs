@@ -10,7 +10,9 @@ use super::error::{OrStoreError, StoreError};
 use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::NodeId;
-use crate::scheduler::{Tally, Task};
+use crate::scheduler::queue::{Count, Demand, Group};
+use crate::scheduler::replicas::Trust;
+use crate::scheduler::{LogLine, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
 /// Reads a column, or says that it holds what it should not.
@@ -105,4 +107,48 @@ pub(super) fn tally(row: &SqliteRow) -> Result<(NodeId, Tally)> {
         earned: amount(row, "earned")?,
     };
     Ok((parsed(row, "node")?, tally))
+}
+
+/// Reads the name of a state.
+pub(super) fn state(row: &SqliteRow) -> Result<TaskState> {
+    let name: &str = get(row, "state")?;
+    let known = TaskState::ALL.into_iter().find(|known| known.name() == name);
+    known.ok_or_else(|| damaged("state"))
+}
+
+/// Reads a row of `task_counts`.
+pub(super) fn counted(row: &SqliteRow) -> Result<(Group, Count)> {
+    let payer: &str = get(row, "payer")?;
+    let payer = if payer.is_empty() { None } else { Some(parsed(row, "payer")?) };
+    let (kind, state, priority) = (parsed(row, "kind")?, state(row)?, get(row, "priority")?);
+    Ok((
+        Group { payer, kind, state, priority },
+        Count { tasks: get(row, "tasks")?, taken: demand(row)? },
+    ))
+}
+
+/// Reads what tasks take.
+pub(super) fn demand(row: &SqliteRow) -> Result<Demand> {
+    Ok(Demand {
+        slots: get(row, "slots")?,
+        cpu_milli: get(row, "cpu_milli")?,
+        memory_mib: get(row, "memory_mib")?,
+        gpu_milli: get(row, "gpu_milli")?,
+    })
+}
+
+/// Reads a row of `log_lines`.
+pub(super) fn log_line(row: &SqliteRow) -> Result<LogLine> {
+    Ok(LogLine {
+        number: count(row, "number")?,
+        at: time(row, "at")?,
+        fence: count(row, "fence")?,
+        text: get(row, "text")?,
+    })
+}
+
+/// Reads a row of `trust`.
+pub(super) fn trust(row: &SqliteRow) -> Result<(NodeId, Trust)> {
+    let (agreed, disagreed) = (get(row, "agreed")?, get(row, "disagreed")?);
+    Ok((parsed(row, "node")?, Trust { agreed, disagreed, at: time(row, "at")? }))
 }

@@ -1,6 +1,6 @@
 //! Writes back what changed in a working set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sqlx::SqliteConnection;
@@ -8,11 +8,25 @@ use sqlx::SqliteConnection;
 use super::error::OrStoreError;
 use super::lists::{Batch, NO_FILLING, Rows, Values, write_all};
 use super::loaded::{Loaded, footprint};
-use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
+use super::rows::{self, amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
+use crate::scheduler::queue::{Count, Group};
+use crate::scheduler::replicas::{Trust, TrustPolicy};
+use crate::scheduler::{Changes, Explanation, LogLine, MAX_LOG_LINES, Tally, Task, TaskState};
+use crate::storage::leasing::{ends_at, name_in_row};
 use crate::time::Timestamp;
+
+/// Removes what a table holds of these tasks.
+macro_rules! goes {
+    ($table:literal) => {
+        Rows {
+            head: concat!("DELETE FROM ", $table, " WHERE seq IN (SELECT column1 FROM ("),
+            columns: 1,
+            tail: "))",
+        }
+    };
+}
 
 /// A task and where it stands in the order of submission.
 type Placed<'s> = (i64, &'s Task);
@@ -32,12 +46,19 @@ impl Loaded {
         for (node, more) in &changes.tallies {
             self.tallies.entry(node.clone()).or_default().add(more);
         }
+        let payers: Vec<_> = changes.counts.keys().map(|group| group.payer.clone()).collect();
+        self.payers(connection, &payers, &changes.counts).await?;
+        for (group, change) in &changes.counts {
+            self.counts.entry(group.clone()).or_default().add(*change);
+        }
         let mut money = self.known.number(connection, &self.set.book, &book).await?;
         self.kept += money.bytes;
         let tasks = self.tasks_of(&changes, now)?;
         let statements = money.statements(&self.known);
-        let statements = statements.chain(tasks).chain(self.tallied(&changes));
+        let said = self.said(&changes)?;
+        let statements = statements.chain(tasks).chain(self.tallied(&changes)).chain(said);
         write_all(connection, statements).await?;
+        learn(connection, &changes.trust, now).await?;
         self.known.link(connection, money).await
     }
 
@@ -71,7 +92,10 @@ impl Loaded {
         now: Timestamp,
     ) -> Result<impl Iterator<Item = Result<Batch>>> {
         let new: BTreeSet<_> = changes.payloads.iter().map(|(id, _)| *id).collect();
-        let changed: BTreeSet<_> = changes.tasks.iter().filter(|id| !new.contains(id)).collect();
+        // A new task that has ended already, because a parent had, has more to say than new ones.
+        let has_ended = |id| self.set.task(id).is_some_and(|task| task.state.is_final());
+        let more = |id: &&TaskId| !new.contains(id) || has_ended(**id);
+        let changed: BTreeSet<_> = changes.tasks.iter().filter(more).collect();
         let new = changes.payloads.iter().map(|(id, _)| self.placed(*id)).collect::<Result<_>>()?;
         let changed = changed.into_iter().map(|id| self.placed(*id)).collect::<Result<_>>()?;
         let why = changes.explanations.iter().map(|(id, why)| Ok((self.placed(*id)?.0, why)));
@@ -98,8 +122,165 @@ impl Loaded {
     fn tallied(&self, changes: &Changes) -> impl Iterator<Item = Result<Batch>> {
         let tallies: Vec<_> =
             changes.tallies.keys().filter_map(|node| self.tallies.get_key_value(node)).collect();
-        TALLIES.batches(tallies, bind_tally)
+        let counts: Vec<_> =
+            changes.counts.keys().filter_map(|group| self.counts.get_key_value(group)).collect();
+        TALLIES.batches(tallies, bind_tally).chain(COUNTS.batches(counts, bind_count))
     }
+
+    /// What holders said and saved, and what goes of it.
+    fn said(&self, changes: &Changes) -> Result<impl Iterator<Item = Result<Batch>>> {
+        let place = |id: &TaskId| Ok(self.placed(*id)?.0);
+        let places = |ids: &[TaskId]| ids.iter().map(place).collect::<Result<Vec<_>>>();
+        let line = |(id, line): &(TaskId, LogLine)| Ok((place(id)?, line.clone()));
+        let lines = changes.logs.iter().map(line).collect::<Result<Vec<_>>>()?;
+        let oldest: BTreeMap<_, _> = lines
+            .iter()
+            .filter(|(_, line)| line.number > MAX_LOG_LINES)
+            .map(|(seq, line)| (*seq, line.number - MAX_LOG_LINES))
+            .collect();
+        let saved = changes.checkpoints.iter();
+        let saved = saved.map(|(id, bytes)| Ok((place(id)?, bytes.clone())));
+        let finished = places(&changes.finished)?;
+        let purged = places(&changes.purged)?;
+        let gone = |rows: Rows| rows.batches(purged.clone(), bind_place);
+        Ok(LOG_LINES
+            .batches(lines, bind_line)
+            .chain(OLD_LINES.batches(oldest.into_iter().collect(), bind_oldest))
+            .chain(CHECKPOINTS.batches(saved.collect::<Result<_>>()?, bind_bytes))
+            .chain(goes!("checkpoints").batches(finished, bind_place))
+            .chain(LINKS.batches(changes.linked.clone(), bind_link))
+            .chain(PARENTS_ENDED.batches(changes.parents_ended.clone(), bind_id))
+            .chain(ADVANCED.batches(changes.advanced.clone(), bind_id))
+            .chain(UNLINKED.batches(changes.unlinked.clone(), bind_id))
+            .chain(gone(goes!("payloads")))
+            .chain(gone(goes!("results")))
+            .chain(gone(goes!("explanations")))
+            .chain(gone(goes!("log_lines"))))
+    }
+}
+
+/// Takes in whose results were right. Few tasks have replicas, so each node is a trip of its own.
+async fn learn(
+    connection: &mut SqliteConnection,
+    seen: &[(NodeId, bool)],
+    now: Timestamp,
+) -> Result<()> {
+    for (node, agreed) in seen {
+        let row = sqlx::query("SELECT * FROM trust WHERE node = ?")
+            .bind(node.as_str())
+            .fetch_optional(&mut *connection)
+            .await
+            .or_store_error()?;
+        let known = row.map(|row| rows::trust(&row)).transpose()?;
+        let mut trust = known.map_or_else(|| Trust::unknown(now), |(_, trust)| trust);
+        trust.observe(*agreed, now, &TrustPolicy::default());
+        sqlx::query(
+            "INSERT OR REPLACE INTO trust (node, agreed, disagreed, at) VALUES (?, ?, ?, ?)",
+        )
+        .bind(node.as_str())
+        .bind(trust.agreed)
+        .bind(trust.disagreed)
+        .bind(trust.at.as_micros())
+        .execute(&mut *connection)
+        .await
+        .or_store_error()?;
+    }
+    Ok(())
+}
+
+const COUNTS: Rows = Rows {
+    head: "INSERT OR REPLACE INTO task_counts (payer, kind, state, priority, tasks, slots,
+        cpu_milli, memory_mib, gpu_milli) SELECT * FROM (",
+    columns: 9,
+    tail: NO_FILLING,
+};
+
+fn bind_count(row: &mut Values, (group, count): (&Group, &Count)) -> Result<()> {
+    row.push(group.payer.as_ref().map_or("", |payer| payer.as_str()))
+        .push(group.kind.as_str())
+        .push(group.state.name())
+        .push(i64::from(group.priority))
+        .push(count.tasks)
+        .push(count.taken.slots)
+        .push(count.taken.cpu_milli)
+        .push(count.taken.memory_mib)
+        .push(count.taken.gpu_milli);
+    Ok(())
+}
+
+const LOG_LINES: Rows = Rows {
+    head: "INSERT INTO log_lines (seq, number, at, fence, text) SELECT * FROM (",
+    columns: 5,
+    tail: NO_FILLING,
+};
+
+fn bind_line(row: &mut Values, (seq, line): (i64, LogLine)) -> Result<()> {
+    row.push(seq)
+        .push(integer(line.number))
+        .push(line.at.as_micros())
+        .push(integer(line.fence))
+        .push(line.text);
+    Ok(())
+}
+
+/// Lines that are too old by now: of these tasks, up to that number.
+const OLD_LINES: Rows = Rows {
+    head: "DELETE FROM log_lines WHERE (seq, number) IN (SELECT l.seq, l.number FROM (",
+    columns: 2,
+    tail: ") v CROSS JOIN log_lines l ON l.seq = v.column1 AND l.number <= v.column2)",
+};
+
+fn bind_oldest(row: &mut Values, (seq, number): (i64, u64)) -> Result<()> {
+    row.push(seq).push(integer(number));
+    Ok(())
+}
+
+const LINKS: Rows = Rows {
+    head: "INSERT INTO task_links (child, parent, state) SELECT * FROM (",
+    columns: 3,
+    tail: NO_FILLING,
+};
+
+fn bind_link(row: &mut Values, (child, parent, open): (TaskId, TaskId, bool)) -> Result<()> {
+    let state = if open { 0 } else { 2 };
+    row.push(id_bytes(child.uuid())).push(id_bytes(parent.uuid())).push(state);
+    Ok(())
+}
+
+const PARENTS_ENDED: Rows = Rows {
+    head: "UPDATE task_links SET state = 1 WHERE state = 0
+        AND parent IN (SELECT column1 FROM (",
+    columns: 1,
+    tail: "))",
+};
+
+const ADVANCED: Rows = Rows {
+    head: "UPDATE task_links SET state = 2 WHERE state = 1
+        AND child IN (SELECT column1 FROM (",
+    columns: 1,
+    tail: "))",
+};
+
+const UNLINKED: Rows = Rows {
+    head: "DELETE FROM task_links WHERE child IN (SELECT column1 FROM (",
+    columns: 1,
+    tail: "))",
+};
+
+fn bind_id(row: &mut Values, id: TaskId) -> Result<()> {
+    row.push(id_bytes(id.uuid()));
+    Ok(())
+}
+
+const CHECKPOINTS: Rows = Rows {
+    head: "INSERT OR REPLACE INTO checkpoints (seq, checkpoint) SELECT * FROM (",
+    columns: 2,
+    tail: NO_FILLING,
+};
+
+fn bind_place(row: &mut Values, seq: i64) -> Result<()> {
+    row.push(seq);
+    Ok(())
 }
 
 const NEW_TASKS: Rows = Rows {
@@ -113,11 +294,11 @@ fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> R
     let (spec, needs) = (&task.spec, &task.spec.requirements);
     row.push(seq)
         .push(id_bytes(task.id.uuid()))
-        .push(spec.class()?)
+        .push(task.class()?)
         .push(i64::from(spec.priority))
         .push(spec.kind.as_str())
         .push(spec.payer().map(|payer| payer.as_str()))
-        .push(spec.idempotency_key.as_ref().map(|key| key.as_str()))
+        .push(name_in_row(task))
         .push(spec.deadline.map(Timestamp::as_micros))
         .push(i64::from(needs.cpu_cores))
         .push(integer(needs.memory_mib))
@@ -145,7 +326,7 @@ fn bind_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> Resul
         .push(task.state == TaskState::Queued && task.ready_at <= now)
         .push(task.ready_at.as_micros())
         .push(node.map(|node| node.as_str()))
-        .push(lease.map(|lease| lease.expires_at.as_micros()))
+        .push(ends_at(task).map(Timestamp::as_micros))
         .push(to_json(task)?);
     Ok(())
 }

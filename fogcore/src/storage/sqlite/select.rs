@@ -16,9 +16,13 @@ use super::loaded::Loaded;
 use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::NodeId;
+use crate::scheduler::queue::{Counts, Rank, count as counts, fair};
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
-use crate::storage::leasing::{MAX_CLASSES, MOST_UNWRITTEN, fitting};
-use crate::storage::request::Lease;
+use crate::storage::leasing::{
+    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, fitting, has_one_payer,
+    has_replicas,
+};
+use crate::storage::request::{Lease, Wanted};
 
 /// Grants each asker what it should have of what is ready, and writes that.
 pub(super) async fn grant(
@@ -56,36 +60,85 @@ pub(super) async fn grant(
     payloads(connection, loaded, leases).await
 }
 
-/// Hands out the payloads of what was granted: only now, because most tasks that are looked at
-/// are not.
+/// Hands out payloads and checkpoints of what was granted: only now, because most tasks that are
+/// looked at are not.
 async fn payloads(
     connection: &mut SqliteConnection,
     loaded: &Loaded,
     leases: &mut [&mut Lease],
 ) -> Result<()> {
     let granted = || leases.iter().filter_map(|lease| lease.answer.kept()).flatten();
-    let seqs: Vec<i64> =
-        granted().filter_map(|given| loaded.seqs.get(&given.task.id).copied()).collect();
+    let place = |given: &Assignment| loaded.seqs.get(&given.task.id).copied();
+    // A replica has what its task has.
+    let works = granted().filter_map(|given| loaded.seqs.get(&given.task.work()).copied());
+    let seqs: Vec<i64> = works.collect();
     if seqs.is_empty() {
         return Ok(());
     }
-    let rows = sqlx::query(
-        "SELECT seq, payload FROM payloads WHERE seq IN (SELECT value FROM json_each(?))",
-    )
-    .bind(integers(&seqs)?)
-    .fetch_all(connection)
-    .await
-    .or_store_error()?;
-    let mut payloads = HashMap::new();
-    for row in &rows {
-        payloads.insert(get::<i64>(row, "seq")?, Bytes::copy_from_slice(get(row, "payload")?));
-    }
+    let saved = granted().filter(|given| given.task.checkpoint.is_some());
+    let saved: Vec<i64> = saved.filter_map(place).collect();
+    let payloads = bytes_of(connection, PAYLOADS, &seqs).await?;
+    let mut checkpoints = match saved.as_slice() {
+        [] => HashMap::new(),
+        saved => bytes_of(connection, CHECKPOINTS, saved).await?,
+    };
     for given in leases.iter_mut().filter_map(|lease| lease.answer.kept_mut()).flatten() {
         let seq = loaded.seqs.get(&given.task.id);
+        let work = loaded.seqs.get(&given.task.work());
         // A payload that is empty has no row.
-        given.payload = seq.and_then(|seq| payloads.remove(seq)).unwrap_or_default();
+        given.payload = work.and_then(|work| payloads.get(work)).cloned().unwrap_or_default();
+        given.checkpoint = seq.and_then(|seq| checkpoints.remove(seq));
     }
     Ok(())
+}
+
+const PAYLOADS: &str =
+    "SELECT seq, payload AS bytes FROM payloads WHERE seq IN (SELECT value FROM json_each(?))";
+
+const CHECKPOINTS: &str = "SELECT seq, checkpoint AS bytes FROM checkpoints WHERE seq IN (SELECT value FROM json_each(?))";
+
+async fn bytes_of(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    seqs: &[i64],
+) -> Result<HashMap<i64, Bytes>> {
+    let rows =
+        sqlx::query(sql).bind(integers(seqs)?).fetch_all(connection).await.or_store_error()?;
+    let bytes =
+        |row: &SqliteRow| Ok((get::<i64>(row, "seq")?, Bytes::copy_from_slice(get(row, "bytes")?)));
+    rows.iter().map(bytes).collect()
+}
+
+/// One asker, and what it was given so far.
+struct Giving<'l> {
+    lease: &'l Lease,
+    matcher: Matcher,
+    given: Vec<Assignment>,
+}
+
+impl Giving<'_> {
+    /// Offers a task to the asker; false once it should have no more.
+    fn offer(&mut self, loaded: &mut Loaded, row: &SqliteRow) -> Result<bool> {
+        let id = loaded.take_in(row)?;
+        let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
+            return Ok(true);
+        };
+        let asker = &self.lease.request.asker.node;
+        if !loaded.set.may_have(task, &asker.id, asker.owner.as_ref()) {
+            return Ok(true);
+        }
+        match self.matcher.offer(task) {
+            Offer::Taken(explanation) => {
+                let (now, duration) = (self.lease.now, self.lease.request.duration);
+                let (until, owner) = (now.saturating_add(duration), asker.owner.as_ref());
+                let task = loaded.set.lease(id, *explanation, owner, now, until)?;
+                self.given.push(Assignment { task, payload: Bytes::new(), checkpoint: None });
+            }
+            Offer::Unfit => {}
+            Offer::Enough => return Ok(false),
+        }
+        Ok(self.given.len() < self.lease.request.limit)
+    }
 }
 
 /// Grants one asker what it should have of these classes, without the payloads; `unwritten` of
@@ -95,39 +148,91 @@ async fn assign(
     loaded: &mut Loaded,
     loads: &HashMap<NodeId, Load>,
     lease: &Lease,
-    classes: &[i64],
+    classes: &[Fitting<'_>],
     unwritten: usize,
 ) -> Result<Vec<Assignment>> {
-    let mut assignments = Vec::new();
     if classes.is_empty() {
-        return Ok(assignments);
+        return Ok(Vec::new());
     }
-    let (request, now) = (&lease.request, lease.now);
+    let request = &lease.request;
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
-    let mut matcher = Matcher::new(asker, rivals, loads, request.policy, now);
-    let mut heads = sqlx::query(HEADS)
-        .bind(integers(classes)?)
-        .bind(integer(request.limit + unwritten))
-        .fetch(connection);
-    while let Some(row) = heads.try_next().await.or_store_error()? {
-        let id = loaded.take_in(&row)?;
-        let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
-            continue;
-        };
-        match matcher.offer(task) {
-            Offer::Taken(explanation) => {
-                let expires_at = now.saturating_add(request.duration);
-                let task = loaded.set.lease(id, *explanation, now, expires_at)?;
-                assignments.push(Assignment { task, payload: Bytes::new() });
+    let matcher = Matcher::new(asker, rivals, loads, request.policy, lease.now);
+    let mut giving = Giving { lease, matcher, given: Vec::new() };
+    let most = request.limit + unwritten;
+    if has_one_payer(classes) && !has_replicas(classes) {
+        let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
+        let query = sqlx::query(HEADS).bind(integers(&numbers)?).bind(integer(most));
+        let mut heads = query.fetch(connection);
+        while let Some(row) = heads.try_next().await.or_store_error()? {
+            if !giving.offer(loaded, &row)? {
+                break;
             }
-            Offer::Unfit => {}
-            Offer::Enough => break,
         }
-        if assignments.len() == request.limit {
+        return Ok(giving.given);
+    }
+    let most = if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most };
+    let order = turns(connection, loaded, lease, classes, most).await?;
+    let rows = sqlx::query(
+        "SELECT seq, id, task FROM tasks WHERE seq IN (SELECT value FROM json_each(?))",
+    )
+    .bind(integers(&order)?)
+    .fetch_all(&mut *connection)
+    .await
+    .or_store_error()?;
+    let rows = rows.iter().map(|row| Ok((get::<i64>(row, "seq")?, row)));
+    let rows = rows.collect::<Result<HashMap<_, _>>>()?;
+    // Where the others are, stands with what they are replicas of.
+    let mut wanted = Wanted::default();
+    for row in rows.values() {
+        let task = loaded.take_in(row)?;
+        wanted.bare.extend(loaded.set.task(task).and_then(|task| Some(task.part.as_ref()?.of)));
+    }
+    loaded.tasks(connection, &wanted).await?;
+    for row in order.iter().filter_map(|seq| rows.get(seq)) {
+        if !giving.offer(loaded, row)? {
             break;
         }
     }
-    Ok(assignments)
+    Ok(giving.given)
+}
+
+/// The places of the best ready tasks of these classes, each payer in their turn.
+async fn turns(
+    connection: &mut SqliteConnection,
+    loaded: &mut Loaded,
+    lease: &Lease,
+    classes: &[Fitting<'_>],
+    most: usize,
+) -> Result<Vec<i64>> {
+    let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
+    let rows = sqlx::query(RANKS)
+        .bind(integers(&numbers)?)
+        .bind(integer(most))
+        .fetch_all(&mut *connection)
+        .await
+        .or_store_error()?;
+    let mut ranks: HashMap<i64, Vec<Rank>> = HashMap::new();
+    for row in &rows {
+        let deadline: Option<i64> = get(row, "deadline")?;
+        let deadline = deadline.map(|_| rows::time(row, "deadline")).transpose()?;
+        let rank = Rank { priority: get(row, "priority")?, deadline, place: get(row, "seq")? };
+        ranks.entry(get(row, "class")?).or_default().push(rank);
+    }
+    let lanes: Vec<_> = classes
+        .iter()
+        .map(|class| {
+            let mut waiting = ranks.remove(&class.class).unwrap_or_default();
+            waiting.sort_unstable();
+            class.lane(waiting)
+        })
+        .collect();
+    let payers: Vec<_> = lanes.iter().map(|lane| lane.payer.clone()).collect();
+    let unwritten: Counts = loaded.set.counts_since().clone();
+    loaded.payers(connection, &payers, &unwritten).await?;
+    let taken = |payer: Option<&_>| {
+        counts::taken(&loaded.counts, payer).plus(counts::taken(&unwritten, payer))
+    };
+    Ok(fair::order(lanes, &lease.request.shares, &taken, most))
 }
 
 /// Whether there may be work for the asker.
@@ -178,8 +283,15 @@ async fn class_heads(
 const HEADS: &str = "SELECT t.seq, t.id, t.task FROM json_each(?1) c CROSS JOIN tasks t
      WHERE t.seq IN (SELECT seq FROM tasks
                      WHERE state = 'queued' AND ready = 1 AND class = c.value
-                     ORDER BY priority DESC, seq LIMIT +?2)
-     ORDER BY t.priority DESC, t.seq LIMIT +?2";
+                     ORDER BY priority DESC, deadline IS NULL, deadline, seq LIMIT +?2)
+     ORDER BY t.priority DESC, t.deadline IS NULL, t.deadline, t.seq LIMIT +?2";
+
+/// Where the best ready tasks of each of these classes stand.
+const RANKS: &str = "SELECT c.value AS class, t.seq, t.priority, t.deadline
+     FROM json_each(?1) c CROSS JOIN tasks t
+     WHERE t.seq IN (SELECT seq FROM tasks
+                     WHERE state = 'queued' AND ready = 1 AND class = c.value
+                     ORDER BY priority DESC, deadline IS NULL, deadline, seq LIMIT +?2)";
 
 /// What the leased tasks of the askers and their rivals take of them.
 async fn loads(

@@ -1,0 +1,176 @@
+//! A task is done by several nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::WorkingSet;
+use crate::amount::Amount;
+use crate::error::{Error, Result};
+use crate::id::{AccountId, NodeId};
+use crate::scheduler::replicas::{Part, Seat, Verdict, judge, part_id};
+use crate::scheduler::{SchedulerError, Task, TaskState, settlement};
+use crate::time::Timestamp;
+
+impl WorkingSet {
+    /// Lets a task that is ready wait for its replicas instead of for a node.
+    pub(super) fn split(&mut self, task: &mut Task, now: Timestamp) {
+        task.state = TaskState::Waiting;
+        while task.parts < task.spec.sla.replicas() {
+            self.add_part(task, now);
+        }
+    }
+
+    fn add_part(&mut self, task: &mut Task, now: Timestamp) {
+        task.parts += 1;
+        let (of, number) = (task.id, task.parts);
+        let spec = Arc::clone(&task.spec);
+        let mut part = Task::new(part_id(of, number), spec, task.fingerprint, now);
+        part.part = Some(Part { of, number, digest: None, claimed: None });
+        part.retain_for = task.retain_for;
+        self.count(None, &part);
+        self.changes.tasks.push(part.id);
+        self.changes.payloads.push((part.id, bytes::Bytes::new()));
+        self.load_task(part);
+    }
+
+    /// Whether a node of this owner may have the task: no two replicas are with one node or owner.
+    #[must_use]
+    pub fn may_have(&self, task: &Task, node: &NodeId, owner: Option<&AccountId>) -> bool {
+        let Some(part) = &task.part else { return true };
+        // Whoever does not know where the others are gives nothing away.
+        let of = self.tasks.get(&part.of);
+        of.is_some_and(|of| of.seats.iter().all(|seat| seat.leaves_room(part.number, node, owner)))
+    }
+
+    /// Remembers who has a replica.
+    pub(super) fn seat(&mut self, task: &Task, node: &NodeId, owner: Option<&AccountId>) {
+        let Some(part) = &task.part else { return };
+        if let Ok(mut of) = self.find(part.of) {
+            of.seats.retain(|seat| seat.number != part.number);
+            let seat = Seat { number: part.number, node: node.clone(), owner: owner.cloned() };
+            of.seats.push(seat);
+            self.keep(of);
+        }
+    }
+
+    /// Ends a replica with success; what it is worth is decided when all have ended.
+    ///
+    /// # Errors
+    /// InvalidInput for a price above its share, NotFound for an account that is not there.
+    pub(super) fn claim(
+        &self,
+        task: &mut Task,
+        result: &[u8],
+        reward: Option<(AccountId, Amount)>,
+    ) -> Result<()> {
+        let reward = reward.filter(|(_, price)| !price.is_zero());
+        if let Some((owner, price)) = &reward {
+            let limit = task.spec.budget.as_ref().map_or(Amount::ZERO, |budget| budget.limit);
+            if *price > task.spec.sla.share(limit) {
+                return Err(SchedulerError::OverBudget(task.id).into());
+            }
+            if self.book.account(owner).is_none() {
+                let missing = format!("there is no account \"{owner}\"");
+                return Err(Error::new(crate::ErrorKind::NotFound, missing));
+            }
+        }
+        if let Some(part) = &mut task.part {
+            part.digest = Some(blake3::hash(result).into());
+            part.claimed = reward;
+        }
+        Ok(())
+    }
+
+    /// Ends the task that this was a replica of, if it was the last one to end.
+    pub(super) fn judge_replicas(&mut self, ended: &Task, now: Timestamp) {
+        let Some(part) = ended.part.as_ref().filter(|_| ended.state.is_final()) else { return };
+        let Ok(mut of) = self.find(part.of) else { return };
+        let parts: Vec<_> = (1..=of.parts)
+            .filter_map(|number| self.tasks.get(&part_id(of.id, number)).cloned())
+            .collect();
+        let all = parts.len() == usize::from(of.parts);
+        if of.state.is_final() || !all || parts.iter().any(|part| !part.state.is_final()) {
+            return;
+        }
+        let digests: Vec<_> = parts.iter().map(digest).collect();
+        let done = match judge(of.spec.sla, &digests) {
+            Verdict::OneMore => {
+                self.add_part(&mut of, now);
+                Ok(())
+            }
+            Verdict::Agreed(digest) => self.agree(&mut of, &parts, digest, now),
+            Verdict::Disagreed => {
+                let succeeded = digests.iter().flatten().count();
+                let reason = format!("no two of its replicas agree ({succeeded} gave a result)");
+                self.end(&mut of, TaskState::Failed, reason, now)
+            }
+        };
+        if let Err(error) = done {
+            // Somebody ended the hold behind our back: there is nothing left to pay with.
+            tracing::error!(%error, task = %of.id, "the replicas' money cannot be settled");
+            let reason = "its replicas cannot be paid".to_owned();
+            self.close(&mut of, TaskState::Failed, Some(reason), now);
+        }
+        self.keep(of);
+    }
+
+    /// Pays the majority, and remembers who was right.
+    fn agree(
+        &mut self,
+        of: &mut Task,
+        parts: &[Task],
+        digest_of_most: [u8; 32],
+        now: Timestamp,
+    ) -> Result<()> {
+        let right = || parts.iter().filter(|part| digest(part) == Some(digest_of_most));
+        let owed: Vec<_> = right()
+            .filter_map(|part| Some((part.id, part.part.as_ref()?.claimed.clone()?)))
+            .collect();
+        let transfers = settlement::settle_parts(of, &owed)?;
+        self.book.apply_chain(&transfers, now)?;
+        for part in parts {
+            let is_right = digest(part) == Some(digest_of_most);
+            let mut part = part.clone();
+            if let Some(node) = part.done_by.clone().filter(|_| digest(&part).is_some()) {
+                self.changes.trust.push((node.clone(), is_right));
+                let owed = owed.iter().find(|(id, _)| *id == part.id);
+                if let Some((_, (_, price))) = owed {
+                    part.paid = *price;
+                    let earned = crate::scheduler::Tally { earned: *price, ..Default::default() };
+                    self.tally(node, &earned);
+                }
+            }
+            // What it gave is the task's, and is kept as long.
+            let since = part.ended_at.map_or(Duration::ZERO, |ended| now.since(ended));
+            part.retain_for = part.retain_for.saturating_add(since);
+            self.keep(part);
+        }
+        if let Some(first) = right().next() {
+            of.done_by.clone_from(&first.done_by);
+            of.usage = first.usage;
+            of.result_of = Some(first.id);
+        }
+        let paid = owed.iter().map(|(_, (_, price))| price.base_units()).sum();
+        of.paid = Amount::from_base_units(paid);
+        self.close(of, TaskState::Succeeded, None, now);
+        Ok(())
+    }
+
+    /// Calls the replicas of a task off that has ended itself.
+    pub(super) fn end_replicas(&mut self, of: &Task, now: Timestamp) -> Result<()> {
+        for number in 1..=of.parts {
+            if let Ok(mut part) = self.find(part_id(of.id, number))
+                && !part.state.is_final()
+            {
+                self.end(&mut part, TaskState::Cancelled, "cancelled".to_owned(), now)?;
+                self.keep(part);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a replica gave, if it did.
+fn digest(part: &Task) -> Option<[u8; 32]> {
+    part.part.as_ref().filter(|_| part.state == TaskState::Succeeded)?.digest
+}

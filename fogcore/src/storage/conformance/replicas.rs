@@ -1,0 +1,210 @@
+//! What every [`TaskStore`](crate::scheduler::TaskStore) promises about tasks that are done more than
+//! once.
+
+use super::{
+    account, account_id, at, claim, complete, failure, fund, is_balanced, lease, node, node_id,
+    spec, submit, task_id, units,
+};
+use crate::id::TaskId;
+use crate::registry::Node;
+use crate::scheduler::replicas::{SlaClass, part_id};
+use crate::scheduler::{
+    Assignment, Completion, Outcome, QueuePolicy, Task, TaskSpec, TaskState, Usage,
+};
+use crate::storage::Stores;
+
+fn of_class(sla: SlaClass) -> TaskSpec {
+    TaskSpec { sla, ..spec() }
+}
+
+fn paid(sla: SlaClass, limit: u128) -> TaskSpec {
+    of_class(sla).paid_by(account_id("alice"), units(limit))
+}
+
+async fn task(stores: &Stores, id: TaskId) -> Task {
+    stores.tasks.task(id).await.unwrap().unwrap()
+}
+
+/// The replica that a node of this name gets, each with an owner of its own.
+async fn take(stores: &Stores, name: &str, second: u64) -> Assignment {
+    let mut granted = lease(stores, node(name, 9), 9, at(second)).await;
+    assert_eq!(granted.len(), 1, "{name} should have got one");
+    granted.remove(0)
+}
+
+fn done(given: &Assignment, result: &str, price: Option<u128>) -> Completion {
+    let reward = price.map(|price| (account_id("bob"), units(price)));
+    let outcome = Outcome::Succeeded { result: result.to_owned().into(), reward };
+    Completion { claim: claim(given), outcome, usage: Usage::default(), log: Vec::new() }
+}
+
+async fn ends(stores: &Stores, given: &Assignment, result: &str, price: u128) -> Task {
+    complete(stores, done(given, result, Some(price)), at(9)).await.unwrap()
+}
+
+/// Each goes to a node, and to an owner, of its own, and has the task's payload.
+pub async fn replicas_go_to_different_nodes_and_owners(stores: &Stores) {
+    let named = of_class(SlaClass::S).named("name".parse().unwrap());
+    let submitted = submit(stores, "t", named.clone()).await.unwrap();
+    assert_eq!((submitted.state, submitted.parts), (TaskState::Waiting, 3));
+    assert_eq!(submit(stores, "t", named).await.unwrap().id, submitted.id);
+    let owned = |name: &str, owner: &str| Node { owner: owner.parse().ok(), ..node(name, 9) };
+    let first = lease(stores, owned("a", "ann"), 9, at(1)).await;
+    assert_eq!(first.len(), 1, "one node has one replica");
+    assert_eq!(first[0].payload, "t");
+    assert_eq!(first[0].task.part.as_ref().unwrap().of, submitted.id);
+    assert_eq!(lease(stores, owned("a2", "ann"), 9, at(1)).await, []);
+    let second = lease(stores, owned("b", "bob"), 9, at(1)).await;
+    assert_eq!((second.len(), second[0].payload.as_ref()), (1, b"t".as_slice()));
+    // They stand in nobody's way.
+    submit(stores, "plain", spec()).await.unwrap();
+    assert_eq!(lease(stores, owned("a", "ann"), 9, at(1)).await[0].task.id, task_id("plain"));
+    // Who gave one back makes room for itself and for others.
+    stores.tasks.release(vec![claim(&first[0])], at(2)).await.unwrap().remove(0).unwrap();
+    assert_eq!(take(stores, "c", 2).await.task.id, first[0].task.id);
+    assert_eq!(lease(stores, owned("a", "ann"), 9, at(2)).await.len(), 1);
+    assert_eq!(lease(stores, node("d", 9), 9, at(2)).await, []);
+    let task = task(stores, submitted.id).await;
+    assert_eq!((task.state, task.seats.len()), (TaskState::Waiting, 3));
+}
+
+/// The result of most is the task's; who gave another one is not paid, and is trusted less.
+pub async fn the_majority_is_paid_and_the_odd_one_loses_trust(stores: &Stores) {
+    fund(stores, 1_000).await;
+    submit(stores, "t", paid(SlaClass::S, 100)).await.unwrap();
+    assert_eq!(account(stores, "alice").await.debits_pending, units(100));
+    let (a, b, c) =
+        (take(stores, "a", 1).await, take(stores, "b", 1).await, take(stores, "c", 1).await);
+    let above = complete(stores, done(&a, "right", Some(34)), at(2)).await.unwrap_err();
+    assert_eq!(above.field(), Some("price"), "a third of the budget is the most for each");
+    let waiting = ends(stores, &a, "right", 33).await;
+    assert_eq!((waiting.state, waiting.paid), (TaskState::Succeeded, units(0)));
+    ends(stores, &b, "wrong", 33).await;
+    assert_eq!(task(stores, task_id("t")).await.state, TaskState::Waiting);
+    assert_eq!(stores.tasks.result(task_id("t")).await.unwrap(), None);
+    let last = ends(stores, &c, "right", 10).await;
+    assert_eq!(last.paid, units(10));
+    let t = task(stores, task_id("t")).await;
+    assert_eq!((t.state, t.paid, t.ended_at), (TaskState::Succeeded, units(43), Some(at(9))));
+    assert_eq!(stores.tasks.result(t.id).await.unwrap(), Some("right".into()));
+    let odd = task(stores, b.task.id).await;
+    assert_eq!((odd.state, odd.paid), (TaskState::Succeeded, units(0)));
+    let (alice, bob) = (account(stores, "alice").await, account(stores, "bob").await);
+    assert_eq!((alice.debits_pending, alice.debits_posted), (units(0), units(43)));
+    assert_eq!(bob.credits_posted, units(43));
+    assert!(is_balanced(stores).await);
+    // A report that is sent again pays nothing again.
+    assert_eq!(ends(stores, &c, "right", 10).await, last);
+    assert_eq!(account(stores, "bob").await.credits_posted, units(43));
+    let trust = stores.tasks.trust().await.unwrap();
+    let seen = |name: &str| (trust[&node_id(name)].agreed, trust[&node_id(name)].disagreed);
+    assert_eq!([seen("a"), seen("b"), seen("c")], [(1.0, 0.0), (0.0, 1.0), (1.0, 0.0)]);
+    let tallies = stores.tasks.tallies().await.unwrap();
+    let earned: u128 = tallies.values().map(|tally| tally.earned.base_units()).sum();
+    assert_eq!(earned, 43);
+}
+
+/// Two that agree are enough; if they do not, a third decides.
+pub async fn a_third_decides_between_two(stores: &Stores) {
+    fund(stores, 1_000).await;
+    submit(stores, "agree", paid(SlaClass::A, 101)).await.unwrap();
+    let (a, b) = (take(stores, "a", 1).await, take(stores, "b", 1).await);
+    assert_eq!(lease(stores, node("c", 9), 9, at(1)).await, []);
+    ends(stores, &a, "x", 50).await;
+    ends(stores, &b, "x", 50).await;
+    assert_eq!(task(stores, task_id("agree")).await.paid, units(100));
+
+    submit(stores, "differ", paid(SlaClass::A, 100)).await.unwrap();
+    let (a, b) = (take(stores, "a", 2).await, take(stores, "b", 2).await);
+    ends(stores, &a, "x", 50).await;
+    ends(stores, &b, "y", 50).await;
+    let t = task(stores, task_id("differ")).await;
+    assert_eq!((t.state, t.parts), (TaskState::Waiting, 3));
+    assert_eq!(lease(stores, node("a", 9), 9, at(3)).await, [], "it was asked already");
+    let c = take(stores, "c", 3).await;
+    assert_eq!((c.task.id, c.payload.as_ref()), (part_id(t.id, 3), b"differ".as_slice()));
+    ends(stores, &c, "y", 50).await;
+    let t = task(stores, task_id("differ")).await;
+    assert_eq!(
+        (t.state, t.paid, t.done_by),
+        (TaskState::Succeeded, units(100), Some(node_id("b")))
+    );
+    assert_eq!(stores.tasks.result(t.id).await.unwrap(), Some("y".into()));
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+}
+
+/// Nobody is paid for what nobody can rely on, and nobody is blamed for it.
+pub async fn without_a_majority_nobody_is_paid(stores: &Stores) {
+    fund(stores, 1_000).await;
+    submit(stores, "all differ", paid(SlaClass::S, 100)).await.unwrap();
+    for (name, result) in [("a", "x"), ("b", "y"), ("c", "z")] {
+        let given = take(stores, name, 1).await;
+        ends(stores, &given, result, 33).await;
+    }
+    let t = task(stores, task_id("all differ")).await;
+    assert_eq!(t.state, TaskState::Failed);
+    assert!(t.failure.unwrap().contains("(3 gave a result)"));
+    submit(stores, "too few", paid(SlaClass::S, 100)).await.unwrap();
+    let given = take(stores, "a", 2).await;
+    ends(stores, &given, "x", 33).await;
+    for name in ["b", "c"] {
+        let given = take(stores, name, 2).await;
+        complete(stores, failure(claim(&given), true), at(3)).await.unwrap();
+    }
+    let t = task(stores, task_id("too few")).await;
+    assert_eq!((t.state, t.paid), (TaskState::Failed, units(0)));
+    assert_eq!(stores.tasks.result(t.id).await.unwrap(), None);
+    let alice = account(stores, "alice").await;
+    assert_eq!((alice.debits_pending, alice.debits_posted), (units(0), units(0)));
+    assert!(stores.tasks.trust().await.unwrap().is_empty());
+    assert!(is_balanced(stores).await);
+}
+
+/// Called off, its replicas are, too; one whose lease runs out is tried again, like any task; and
+/// its deadline is theirs.
+pub async fn replicas_live_and_end_with_their_task(stores: &Stores) {
+    fund(stores, 1_000).await;
+    submit(stores, "t", paid(SlaClass::S, 100)).await.unwrap();
+    let first = take(stores, "a", 1).await;
+    let lost = take(stores, "b", 1).await;
+    ends(stores, &first, "x", 1).await;
+    assert_eq!(stores.tasks.expire(at(40), 10).await.unwrap().len(), 1);
+    assert_eq!(take(stores, "b", 41).await.task.id, lost.task.id);
+    stores.tasks.cancel(task_id("t"), at(42)).await.unwrap();
+    for number in 1..=3 {
+        let state = task(stores, part_id(task_id("t"), number)).await.state;
+        let done = if number == 1 { TaskState::Succeeded } else { TaskState::Cancelled };
+        assert_eq!(state, done, "{number}");
+    }
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+    assert_eq!(lease(stores, node("c", 9), 9, at(43)).await, []);
+
+    let late = TaskSpec { deadline: Some(at(60)), ..paid(SlaClass::A, 100) };
+    submit(stores, "late", late).await.unwrap();
+    assert_eq!(account(stores, "alice").await.debits_pending, units(100));
+    for second in [60, 61] {
+        stores.tasks.expire(at(second), 10).await.unwrap();
+    }
+    assert_eq!(task(stores, task_id("late")).await.state, TaskState::Failed);
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+    // After its parents have ended, and not before.
+    submit(stores, "parent", spec()).await.unwrap();
+    let after = TaskSpec { after: vec![task_id("parent")], ..of_class(SlaClass::A) };
+    assert_eq!(submit(stores, "child", after).await.unwrap().parts, 0);
+    let parent = take(stores, "a", 70).await;
+    complete(stores, done(&parent, "", None), at(71)).await.unwrap();
+    assert_eq!(stores.tasks.advance(at(71), 10).await.unwrap()[0].parts, 2);
+    assert_eq!(stores.tasks.advance(at(71), 10).await.unwrap(), []);
+    for name in ["a", "b"] {
+        let given = take(stores, name, 72).await;
+        complete(stores, done(&given, "x", None), at(73)).await.unwrap();
+    }
+    let child = task(stores, task_id("child")).await;
+    assert_eq!(child.state, TaskState::Succeeded);
+    let policy = QueuePolicy::default().retain_for;
+    let gone = at(73).saturating_add(policy);
+    while stores.tasks.purge(gone, 10).await.unwrap() > 0 {}
+    assert_eq!(stores.tasks.result(child.id).await.unwrap(), None);
+    let counts = stores.tasks.counts().await.unwrap();
+    assert!(counts.keys().all(|state| state.is_final()), "{counts:?}");
+}
