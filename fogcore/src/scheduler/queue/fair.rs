@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn deadlines_go_before_places_and_priorities_before_both() {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).ok();
-        let mut ranks = vec![
+        let mut ranks = [
             Rank { priority: 0, deadline: None, place: 1 },
             Rank { priority: 0, deadline: at(9), place: 2 },
             Rank { priority: 0, deadline: at(5), place: 3 },
@@ -243,7 +243,7 @@ mod tests {
             let given = order(lanes.collect(), &shares, &|_| Demand::default(), steps);
             prop_assert_eq!(given.len(), steps);
             let share = |payer: usize| {
-                let count = given.iter().filter(|place| **place / 1_000 == payer as i64).count();
+                let count = given.iter().filter(|place| usize::try_from(**place / 1_000) == Ok(payer)).count();
                 let all = (0..count).fold(Demand::default(), |sum, _| sum.plus(demands[payer]));
                 (shares.dominant(None, all), shares.dominant(None, demands[payer]))
             };
