@@ -24,22 +24,33 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+mod cluster;
 mod error;
 mod executor;
 mod explanation;
+mod load;
 mod placement;
+pub mod policy;
 mod requirements;
+mod selector;
 pub mod settlement;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod store;
 mod task;
 mod working_set;
 
 pub use self::{
+    cluster::{Allocation, Cluster, ClusterError, Limits, Nsga2, Placement, Plan},
     error::SchedulerError,
     executor::{Executor, Failure, Job, Output, executor_fn},
-    explanation::{Considered, Explanation, Reason, Refusal, Term},
+    explanation::{Considered, Explanation, Reason, Refusal, Relaxation, Second, Term},
+    load::Load,
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
-    requirements::{GpuRequirement, Load, Requirements},
+    requirements::{
+        Apart, Gang, GpuRequirement, Locality, Place, Preference, Requirements, WHOLE_GPU,
+    },
+    selector::Selector,
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, Outcome, Renewal,
         Submitted, Tally, TaskCounts, TaskFilter, TaskStore, Usage,

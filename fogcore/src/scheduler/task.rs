@@ -256,6 +256,9 @@ pub struct Lease {
     pub granted_at: Timestamp,
     /// Until when, unless it is renewed.
     pub expires_at: Timestamp,
+    /// Which of the node's GPUs it may use, by their places in the node's list.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub devices: Vec<u32>,
 }
 
 /// How far a node says it is.
@@ -363,6 +366,7 @@ impl Task {
     pub(super) fn grant(
         &mut self,
         node: &NodeId,
+        devices: Vec<u32>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<()> {
@@ -373,8 +377,8 @@ impl Task {
         self.attempts += 1;
         self.fence += 1;
         self.progress = None;
-        self.lease =
-            Some(Lease { node: node.clone(), fence: self.fence, granted_at: now, expires_at });
+        let (node, fence) = (node.clone(), self.fence);
+        self.lease = Some(Lease { node, fence, granted_at: now, expires_at, devices });
         Ok(())
     }
 

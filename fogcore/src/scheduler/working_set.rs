@@ -116,7 +116,11 @@ impl WorkingSet {
         expires_at: Timestamp,
     ) -> Result<Task> {
         let mut task = self.find(id)?;
-        task.grant(&explanation.chosen, now, expires_at)?;
+        let chosen = explanation
+            .chosen
+            .as_ref()
+            .ok_or_else(|| crate::Error::invalid("explanation", "nobody was chosen"))?;
+        task.grant(chosen, explanation.devices.clone(), now, expires_at)?;
         self.changes.explanations.push((id, explanation));
         Ok(self.keep(task))
     }

@@ -87,10 +87,9 @@ impl TaskIndex {
         }
         if let Some((expires_at, node)) = &entry.lease {
             self.leases.insert((*expires_at, id));
-            let load = Load::default().plus(&task.spec.requirements);
+            let load = Load::of(task);
+            self.loads.entry(node.clone()).or_default().merge(&load);
             self.held.entry(node.clone()).or_default().insert(id, load);
-            let sum = self.loads.entry(node.clone()).or_default();
-            *sum = sum.plus(&task.spec.requirements);
         }
     }
 
@@ -122,7 +121,7 @@ impl TaskIndex {
                 && let Some(load) = held.remove(&id)
             {
                 let sum = self.loads.entry(node.clone()).or_default();
-                *sum = sum.minus(&load);
+                sum.remove(&load);
                 if held.is_empty() {
                     self.held.remove(node);
                     self.loads.remove(node);
@@ -139,13 +138,14 @@ impl TaskIndex {
         set: &WorkingSet,
     ) -> Vec<TaskId> {
         let mut ranked = Vec::new();
-        let load = self.loads.get(&asker.node.id).copied().unwrap_or_default();
+        let none = Load::default();
+        let load = self.loads.get(&asker.node.id).unwrap_or(&none);
         for class in self.ready.values() {
             let fits = class
                 .values()
                 .next()
                 .and_then(|id| set.task(*id))
-                .is_some_and(|task| asker.has_room_for(&task.spec, &load));
+                .is_some_and(|task| asker.has_room_for(&task.spec, load));
             if fits {
                 ranked.extend(class.iter().take(limit));
             }

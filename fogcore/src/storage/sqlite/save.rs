@@ -11,7 +11,7 @@ use super::loaded::{Loaded, footprint};
 use super::rows::{amount_bytes, get, id_bytes, integer, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::{Changes, Explanation, Tally, Task, TaskState};
+use crate::scheduler::{Changes, Explanation, Load, Tally, Task, TaskState};
 use crate::time::Timestamp;
 
 /// A task and where it stands in the order of submission.
@@ -103,8 +103,9 @@ impl Loaded {
 }
 
 const NEW_TASKS: Rows = Rows {
-    head: "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
-        cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task) SELECT * FROM (",
+    head:
+        "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
+        cpu_milli, memory_mib, storage_mib, detailed, state, ready, ready_at, task) SELECT * FROM (",
     columns: 16,
     tail: NO_FILLING,
 };
@@ -119,10 +120,10 @@ fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> R
         .push(spec.payer().map(|payer| payer.as_str()))
         .push(spec.idempotency_key.as_ref().map(|key| key.as_str()))
         .push(spec.deadline.map(Timestamp::as_micros))
-        .push(i64::from(needs.cpu_cores))
+        .push(i64::from(needs.cpu_milli))
         .push(integer(needs.memory_mib))
         .push(integer(needs.storage_mib))
-        .push(i64::from(needs.gpus.count))
+        .push(i64::from(Load::is_detailed(needs)))
         .push(task.state.name())
         .push(task.ready_at <= now)
         .push(task.ready_at.as_micros())
