@@ -7,6 +7,9 @@
 //! token than the one before, and only the holder of the latest is listened to, so a node that
 //! comes back from the dead can neither overwrite a result nor be paid a second time.
 //!
+//! Whoever knows all nodes can also decide the other way round: a [`Cluster`] finds the best of
+//! them for a task, by the same filters and scores ([`policy`]).
+//!
 //! Money moves in the same atomic unit: submitting reserves the budget, success pays the price and
 //! frees the rest, every other end frees all of it.
 //!

@@ -44,7 +44,7 @@ struct TaskRow {
 
 impl Trace {
     /// Reads a trace. Files that begin with `{` have a JSON object in each line (a
-    /// [`Node`](crate::registry::Node) as it registers, a [`TraceTask`]); others are CSV with the
+    /// [`Node`] as it registers, a [`TraceTask`]); others are CSV with the
     /// columns of openb: `sn,cpu_milli,memory_mib,gpu,model` and `name,cpu_milli,memory_mib,
     /// num_gpu,gpu_milli,gpu_spec,qos,…,creation_time,deletion_time`, where `gpu_spec` has the
     /// models that will do, joined by `|`.
