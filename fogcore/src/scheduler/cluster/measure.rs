@@ -62,13 +62,13 @@ impl Cluster {
                 balance(64.0) * side + (e.idle / 128).min(side - 1)
             }
             Policy::Fog | Policy::Weighted(_) => {
-                let merit = whole((1.0 - f64::from(e.merit)).clamp(0.0, 1.0) * 63.0);
-                let within = if has_gpus(e) {
-                    balance(8.0) * 8 + (e.idle / 1_024).min(7)
+                let merit = whole((1.0 - f64::from(e.merit)).clamp(0.0, 1.0) * 7.0);
+                let merit = u32::try_from(merit).unwrap_or(7) * 8;
+                if has_gpus(e) {
+                    (merit + balance(8.0)) * side + (e.idle / 128).min(side - 1)
                 } else {
-                    tight() / side
-                };
-                u32::try_from(merit).unwrap_or(63) * side + within.min(side - 1)
+                    merit * side + tight() / 8
+                }
             }
             _ => tight(),
         };

@@ -128,12 +128,13 @@ impl Cluster {
         let mut best: Option<Found> = None;
         let mut least = f64::INFINITY;
         let policy = &self.policy;
+        let negligible = Query::negligible(policy);
         index.search(
             |bounds| query.may_fit(bounds).then(|| query.least(policy, merits, bounds)),
             |entry| {
-                let pruned = bounded && query.least_of(policy, merits, entry) >= least;
+                let pruned = bounded && query.least_of(policy, merits, entry) >= least - negligible;
                 if pruned || !query.fits(entry) {
-                    return if bounded { least } else { f64::INFINITY };
+                    return if bounded { least - negligible } else { f64::INFINITY };
                 }
                 if left == 0 {
                     return f64::NEG_INFINITY;
@@ -146,7 +147,7 @@ impl Cluster {
                         best = Some(found);
                     }
                 }
-                if bounded { least } else { f64::INFINITY }
+                if bounded { least - negligible } else { f64::INFINITY }
             },
         );
         (self.index, self.scratch.profiles, self.dice) = (index, profiles, dice);

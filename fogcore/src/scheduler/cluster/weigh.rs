@@ -78,24 +78,32 @@ impl Query {
                     && (self.is_shared() || u32::from(e.whole) >= self.count)))
     }
 
-    /// The least of [`Spot::thrift`] within these bounds.
+    /// The least of [`Spot::thrift`] within these bounds, but for what floats round.
     fn least_thrift(&self, shares: u32, slack: (f32, f32), idle: u32, tight: u32) -> f64 {
-        let mut wasted = 0.0_f32;
-        if self.count > 0 {
-            let mut bits = shares & self.wanted();
-            wasted = f32::INFINITY;
-            while bits != 0 {
-                wasted = wasted.min(self.waste[bits.trailing_zeros() as usize]);
-                bits &= bits - 1;
-            }
-        }
         let taken = self.heavy.0;
         let grows = |slack: f64| (taken - slack).max(0.0) - (-slack).max(0.0);
         let at = if taken >= 0.0 { slack.1 } else { slack.0 };
-        f64::from(wasted) + STRANDED * grows(at.into()) + IDLE * f64::from(idle)
-            + TIGHT * f64::from(tight)
-            // Floats in the index are short.
-            - 0.01
+        let rest = STRANDED * grows(at.into()) + IDLE * f64::from(idle) + TIGHT * f64::from(tight);
+        if self.count == 0 {
+            return rest;
+        }
+        let mut bits = shares & self.wanted();
+        let mut wasted = f32::INFINITY;
+        while bits != 0 {
+            wasted = wasted.min(self.waste[bits.trailing_zeros() as usize]);
+            bits &= bits - 1;
+        }
+        f64::from(wasted) + rest
+    }
+
+    /// What is not worth looking for: so much better a node may be that is not found. It lets a
+    /// search end among thousands of equal nodes, whose bounds differ by what floats round.
+    pub(super) const fn negligible(policy: &Policy) -> f64 {
+        match policy {
+            Policy::Thrift => 0.02,
+            Policy::Fog | Policy::Weighted(_) => 4e-6,
+            _ => 0.0,
+        }
     }
 
     /// The least that the policy could think of nodes within these bounds; for policies that have
