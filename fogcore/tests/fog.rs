@@ -104,7 +104,7 @@ async fn a_task_is_submitted_executed_and_paid() {
         assert_eq!(done.usage.unwrap().bytes_moved, Some(3), "{name}");
         assert_eq!(fog.result(task.id).await.unwrap().unwrap(), "HELLO", "{name}");
         let explanation = fog.explanation(task.id).await.unwrap().unwrap();
-        assert_eq!(explanation.chosen, node_id("laptop"), "{name}");
+        assert_eq!(explanation.chosen, Some(node_id("laptop")), "{name}");
         hear(&mut events, |event| {
             matches!(event, Event::TaskSucceeded { task: about, node, paid }
                 if *about == task.id && node.as_str() == "laptop" && *paid == amount("0.01"))

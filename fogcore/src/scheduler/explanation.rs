@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::amount::Amount;
 use crate::id::NodeId;
 use crate::registry::{Ineligible, Liveness};
 use crate::time::Timestamp;
@@ -54,6 +55,35 @@ pub enum Refusal {
         /// Its quality, 0–100.
         quality: f64,
     },
+    /// Its trust is below the task's bar.
+    TrustTooLow {
+        /// Its trust, 0–1.
+        trust: f64,
+    },
+    /// It is farther away than the task allows.
+    TooFar {
+        /// The round-trip time to it, in ms.
+        latency_ms: f64,
+    },
+    /// It asks for more than the task allows.
+    TooDear {
+        /// What a second costs there, in base units; none if that is beyond counting.
+        price: Option<Amount>,
+    },
+    /// The task wants it for itself, or another task has it so.
+    NotAlone {
+        /// How many tasks it has.
+        tasks: u32,
+    },
+    /// Too many tasks of the task's group are there, or share a label's value with it.
+    TooManyAlike {
+        /// The group.
+        group: String,
+        /// How many.
+        found: u32,
+    },
+    /// It is being emptied.
+    Draining,
 }
 
 impl fmt::Display for Refusal {
@@ -69,6 +99,13 @@ impl fmt::Display for Refusal {
             Self::LabelMissing { key } => write!(f, "label {key} does not match"),
             Self::WrongRegion { region } => write!(f, "stands in {region:?}"),
             Self::QualityTooLow { quality } => write!(f, "quality is only {quality}"),
+            Self::TrustTooLow { trust } => write!(f, "trust is only {trust}"),
+            Self::TooFar { latency_ms } => write!(f, "{latency_ms} ms away"),
+            Self::TooDear { price: Some(price) } => write!(f, "asks for {}", price.base_units()),
+            Self::TooDear { price: None } => f.write_str("asks for more than can be counted"),
+            Self::NotAlone { tasks } => write!(f, "not alone beside {tasks} tasks"),
+            Self::TooManyAlike { group, found } => write!(f, "{found} of {group} are there"),
+            Self::Draining => f.write_str("is being emptied"),
         }
     }
 }
@@ -86,6 +123,18 @@ pub enum Term {
     Energy,
     /// How cheap it is beside the cheapest one considered.
     Price,
+    /// How fast it is beside the fastest.
+    Speed,
+    /// The chance that it stays until the task is done.
+    Stay,
+    /// How much of the task's data is there.
+    Locality,
+    /// How much of what is preferred of its labels is so.
+    Preference,
+    /// How little of its GPUs is wasted or stranded by the task; 0.5 means that nothing changes.
+    Fit,
+    /// What a policy without terms makes of it: 1 for the least cost, towards 0 for more.
+    Cost,
 }
 
 /// A node that was considered for a task.
@@ -116,6 +165,8 @@ pub enum Reason {
     CloseEnough,
     /// A better one did not ask for the task in time.
     PatienceOver,
+    /// No node could take it.
+    NothingFits,
 }
 
 impl fmt::Display for Reason {
@@ -125,11 +176,12 @@ impl fmt::Display for Reason {
             Self::BestScore => "it had the best score",
             Self::CloseEnough => "its score was as good as the best",
             Self::PatienceOver => "better nodes did not ask for it in time",
+            Self::NothingFits => "no node can take it",
         })
     }
 }
 
-/// Why a task was leased to a node.
+/// Why a task went where it went, or nowhere.
 ///
 /// ```
 /// # use fogcore::scheduler::{Considered, Explanation, Reason, Term};
@@ -138,11 +190,10 @@ impl fmt::Display for Reason {
 /// let node = "laptop".parse().unwrap();
 /// let considered = vec![Considered { node, refused: None, terms, score: 0.5 }];
 /// let explanation = Explanation {
-///     chosen: "laptop".parse().unwrap(),
-///     reason: Reason::OnlyCandidate,
+///     chosen: Some("laptop".parse().unwrap()),
 ///     weights: [(Term::Headroom, 1.0)].into(),
 ///     considered,
-///     at: Timestamp::UNIX_EPOCH,
+///     ..Explanation::new(Reason::OnlyCandidate, Timestamp::UNIX_EPOCH)
 /// };
 /// let text = explanation.to_string();
 /// assert!(text.starts_with("laptop was chosen: no other node could take it"));
@@ -150,19 +201,70 @@ impl fmt::Display for Reason {
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The node that got the lease.
-    pub chosen: NodeId,
+    /// The node that got the task; none if nobody could.
+    pub chosen: Option<NodeId>,
     /// Why this one.
     pub reason: Reason,
-    /// How much each term counted; the weights sum to 1.
+    /// Which of the node's GPUs, by their places in its list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<u32>,
+    /// How much each term counted.
     pub weights: BTreeMap<Term, f64>,
-    /// All nodes that were considered, the one that asked first.
+    /// The nodes that were considered: the one that asked first, or else the best first. Of many,
+    /// those at the head.
     pub considered: Vec<Considered>,
+    /// How many nodes each filter refused; where nodes asked, `considered` has them all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+    /// What the choice cost, in the policy's own measure; none where nodes asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// What the second choice would have cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Second>,
+    /// What would let a task run that nobody could take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relaxation: Option<Relaxation>,
     /// When.
     pub at: Timestamp,
 }
 
+/// The second choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// The node.
+    pub node: NodeId,
+    /// How much worse it is, in the policy's own measure; zero for one that is as good.
+    pub behind: f64,
+}
+
+/// The smallest change that would let a task run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relaxation {
+    /// Where it would run then.
+    pub node: NodeId,
+    /// What stands in its way there.
+    pub refusals: Vec<Refusal>,
+}
+
 impl Explanation {
+    /// An explanation with nothing in it but the reason.
+    #[must_use]
+    pub fn new(reason: Reason, at: Timestamp) -> Self {
+        Self {
+            chosen: None,
+            reason,
+            devices: Vec::new(),
+            weights: BTreeMap::new(),
+            considered: Vec::new(),
+            refused: BTreeMap::new(),
+            cost: None,
+            second: None,
+            relaxation: None,
+            at,
+        }
+    }
+
     /// How much this term counted.
     #[must_use]
     pub fn weight(&self, term: Term) -> f64 {
@@ -172,7 +274,10 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was chosen: {}", self.chosen, self.reason)?;
+        match &self.chosen {
+            Some(chosen) => write!(f, "{chosen} was chosen: {}", self.reason)?,
+            None => write!(f, "nobody was chosen: {}", self.reason)?,
+        }
         for considered in &self.considered {
             write!(f, "\n  {}", considered.node)?;
             if let Some(refusal) = &considered.refused {
@@ -184,6 +289,18 @@ impl fmt::Display for Explanation {
                 let plus = if index == 0 { "" } else { " +" };
                 let (name, weight) = (format!("{term:?}").to_lowercase(), self.weight(*term));
                 write!(f, "{plus} {name} {value:.2} × {weight:.2}")?;
+            }
+        }
+        for (filter, nodes) in &self.refused {
+            write!(f, "\n  {nodes} nodes refused by {filter}")?;
+        }
+        if let Some(second) = &self.second {
+            write!(f, "\n  second choice {}, {:.3} behind", second.node, second.behind)?;
+        }
+        if let Some(relaxation) = &self.relaxation {
+            write!(f, "\n  it would run on {} but for", relaxation.node)?;
+            for (index, refusal) in relaxation.refusals.iter().enumerate() {
+                write!(f, "{} {refusal}", if index == 0 { ":" } else { ";" })?;
             }
         }
         Ok(())

@@ -7,6 +7,9 @@
 //! token than the one before, and only the holder of the latest is listened to, so a node that
 //! comes back from the dead can neither overwrite a result nor be paid a second time.
 //!
+//! Whoever knows all nodes can also decide the other way round: a [`Cluster`] finds the best of
+//! them for a task, by the same filters and scores ([`policy`]).
+//!
 //! Money moves in the same atomic unit: submitting reserves the budget, success pays the price and
 //! frees the rest, every other end frees all of it.
 //!
@@ -25,30 +28,41 @@
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
+mod cluster;
 mod error;
 mod executor;
 mod explanation;
+mod load;
 pub mod market;
 pub mod metering;
 mod placement;
+pub mod policy;
 pub mod queue;
 pub mod replicas;
 mod requirements;
+mod selector;
 pub mod settlement;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod store;
 mod task;
 mod working_set;
 
 pub(crate) use self::executor::{Notes, Results};
 pub use self::{
+    cluster::{Allocation, Cluster, ClusterError, Limits, Nsga2, Placement, Plan},
     error::SchedulerError,
     executor::{Executor, Failure, Job, Output, Stop, executor_fn},
-    explanation::{Considered, Explanation, Reason, Refusal, Term},
+    explanation::{Considered, Explanation, Reason, Refusal, Relaxation, Second, Term},
+    load::Load,
     metering::{JobMeter, ManualMeter, Meter, ProcessReading, Usage},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
     queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
     replicas::SlaClass,
-    requirements::{GpuRequirement, Load, Requirements},
+    requirements::{
+        Apart, Gang, GpuRequirement, Locality, Place, Preference, Requirements, WHOLE_GPU,
+    },
+    selector::Selector,
     store::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,
         Submitted, Tally, TaskCounts, TaskFilter, TaskStore,

@@ -4,6 +4,9 @@
 //! always the best: for each task the asker is weighed against some rivals, and a clearly worse
 //! asker leaves the task to them – for a short while. This is delay scheduling (Zaharia et al.,
 //! EuroSys 2010): a little patience finds the better place, and its end keeps everybody busy.
+//!
+//! Filters and scores are those of [`policy`](super::policy), which the
+//! [`Cluster`](super::Cluster) goes by, too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::{sync::Arc, time::Duration};
@@ -11,7 +14,8 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::explanation::{Considered, Explanation, Reason, Refusal, Term};
-use super::{Load, Requirements, Task, TaskSpec};
+use super::policy::{Merit, Room, Scale, Score, Seen, Standard, Vitals, Wish, comparable};
+use super::{Load, Requirements, Task, TaskSpec, requirements::WHOLE_GPU};
 use crate::id::{NodeId, TaskKind};
 use crate::registry::{
     Eligibility, Liveness, LivenessPolicy, Metered, Node, NodeRecord, PowerPolicy,
@@ -30,6 +34,15 @@ pub struct PlacementPolicy {
     pub energy: f64,
     /// Weight of a low price. Default 0.1.
     pub price: f64,
+    /// Weight of speed, where nodes differ in it. Default 0.2.
+    pub speed: f64,
+    /// Weight of the chance that the node stays, where that is in doubt. Default 0.2.
+    pub stay: f64,
+    /// Weight of the task's data being there, if it has any. Default 0.3: what is not there has
+    /// to be moved.
+    pub locality: f64,
+    /// Weight of what the task prefers, if it does. Default 0.2.
+    pub preference: f64,
     /// A better score that is ahead by no more than this is not worth waiting for. Default 0.1.
     pub tolerance: f64,
     /// How long a task that could run waits for a better node to ask. Default 50 ms: some polls
@@ -44,6 +57,10 @@ impl Default for PlacementPolicy {
             headroom: 0.4,
             energy: 0.25,
             price: 0.1,
+            speed: 0.2,
+            stay: 0.2,
+            locality: 0.3,
+            preference: 0.2,
             tolerance: 0.1,
             patience: Duration::from_millis(50),
         }
@@ -51,12 +68,16 @@ impl Default for PlacementPolicy {
 }
 
 impl PlacementPolicy {
-    const fn weights(&self) -> [(Term, f64); 4] {
+    const fn weights(&self) -> [(Merit, f64); 8] {
         [
-            (Term::Quality, self.quality),
-            (Term::Headroom, self.headroom),
-            (Term::Energy, self.energy),
-            (Term::Price, self.price),
+            (Merit::Quality, self.quality),
+            (Merit::Headroom, self.headroom),
+            (Merit::Energy, self.energy),
+            (Merit::Price, self.price),
+            (Merit::Speed, self.speed),
+            (Merit::Stay, self.stay),
+            (Merit::Locality, self.locality),
+            (Merit::Preference, self.preference),
         ]
     }
 }
@@ -72,11 +93,29 @@ pub struct Candidate {
     pub eligibility: Eligibility,
     /// Its quality, 0–100.
     pub quality: f64,
-    /// How much its results are worth, 0–1; see [`Trust`](super::replicas::Trust).
-    pub trust: f64,
     /// Mains power (1) or what is left of the battery (up to 0.5), 0–1.
     pub energy: f64,
+    /// How much its results are worth, 0–1; see [`Trust`](super::replicas::Trust).
+    pub trust: f64,
+    /// Round-trip time to it in ms, if it told.
+    pub latency_ms: Option<f64>,
+    /// How fast it works beside a usual node; 1 if nothing is known.
+    pub speed: f64,
+    /// How long it usually stays, in seconds; infinite if it was never seen to leave.
+    pub stays_seconds: f64,
 }
+
+/// A second of one core, which is the least that can be said of most tasks.
+const SECOND: Metered = Metered {
+    busy_micros: 1_000_000,
+    cpu_micros: 1_000_000,
+    memory_mib_millis: 0,
+    gpu_micros: 0,
+    bytes: 0,
+};
+
+/// The clock rate of a core that counts as usual, in MHz, until more is known of a node.
+const USUAL_MHZ: f64 = 2_500.0;
 
 impl Candidate {
     /// The node of `record`, judged at `now`.
@@ -93,49 +132,59 @@ impl Candidate {
             Some((false, battery)) => battery.get() / 200.0,
             Some((true, _)) | None => 1.0,
         };
+        let mhz = f64::from(record.node.resources.cpu_mhz);
         Self {
             node: Arc::new(record.node.clone()),
             liveness: record.liveness(now, liveness),
             eligibility: record.eligibility(now, power),
             quality: record.quality(),
-            trust: 1.0,
             energy,
+            trust: 1.0,
+            latency_ms: record.heartbeat.as_ref().and_then(|b| b.latency).map(|l| l.get()),
+            speed: if mhz > 0.0 { mhz / USUAL_MHZ } else { 1.0 },
+            stays_seconds: f64::INFINITY,
+        }
+    }
+
+    /// How it is, apart from what runs on it.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            liveness: self.liveness,
+            eligibility: self.eligibility,
+            quality: self.quality,
+            energy: self.energy,
+            trust: self.trust,
+            latency_ms: self.latency_ms,
+            // What prices can be compared by before the work is known.
+            price: self.node.rates.price(&SECOND).ok(),
+            speed: self.speed,
+            stays_seconds: self.stays_seconds,
         }
     }
 
     /// Why this node cannot run such tasks as long as it is what it is, whatever its load.
     #[must_use]
     pub fn never(&self, kind: &TaskKind, needs: &Requirements) -> Option<Refusal> {
-        if self.liveness != Liveness::Online {
-            return Some(Refusal::NotOnline { liveness: self.liveness });
-        }
-        if let Err(reason) = self.eligibility {
-            return Some(Refusal::Ineligible { reason });
-        }
-        if !self.node.serves.contains(kind) {
-            return Some(Refusal::KindNotServed);
-        }
-        if let Some(key) = needs.labels.iter().find_map(|(key, value)| {
-            (self.node.labels.get(key) != Some(value)).then(|| key.clone())
-        }) {
-            return Some(Refusal::LabelMissing { key });
-        }
-        if needs.region.as_ref().is_some_and(|region| *region != self.node.region) {
-            return Some(Refusal::WrongRegion { region: self.node.region.clone() });
-        }
-        if needs.min_quality.is_some_and(|least| self.quality < least.get()) {
-            return Some(Refusal::QualityTooLow { quality: self.quality });
-        }
-        self.too_little(needs, &Load::default())
+        let wish = Wish { kind: Some(kind), needs };
+        let lasting = &Standard::ALL[..Standard::LASTING];
+        self.with_room(&Load::default(), 0, |node| {
+            Standard::first(lasting, &wish, node)
+                .or_else(|| Standard::first(&[Standard::Resources, Standard::Gpus], &wish, node))
+        })
     }
 
     /// Why this node cannot run such a task beside its `load` now.
     #[must_use]
     pub fn not_now(&self, needs: &Requirements, load: &Load) -> Option<Refusal> {
-        if load.tasks >= self.node.slots {
-            return Some(Refusal::NoFreeSlot { slots: self.node.slots });
-        }
-        self.too_little(needs, load)
+        let group = needs.apart.as_ref().and_then(|apart| load.groups.get(&apart.group));
+        self.not_beside(needs, load, group.copied().unwrap_or_default())
+    }
+
+    fn not_beside(&self, needs: &Requirements, load: &Load, alike: u32) -> Option<Refusal> {
+        let wish = Wish { kind: None, needs };
+        let passing = &Standard::ALL[Standard::LASTING..];
+        self.with_room(load, alike, |node| Standard::first(passing, &wish, node))
     }
 
     /// Whether this node can run such a task beside its `load` now.
@@ -145,19 +194,52 @@ impl Candidate {
             && self.not_now(&spec.requirements, load).is_none()
     }
 
-    fn too_little(&self, needs: &Requirements, load: &Load) -> Option<Refusal> {
+    /// The GPUs that the task would be given beside this `load`, by their places: the fullest
+    /// that will do, so that others stay whole.
+    #[must_use]
+    pub fn devices_for(&self, needs: &Requirements, load: &Load) -> Vec<u32> {
+        let gpus = self.node.resources.gpus.iter().enumerate();
+        let mut fitting: Vec<_> = gpus
+            .filter(|(place, gpu)| {
+                needs.gpus.admits(gpu) && load.gpu(*place) + needs.gpus.milli <= WHOLE_GPU
+            })
+            .map(|(place, _)| (std::cmp::Reverse(load.gpu(place)), place))
+            .collect();
+        fitting.sort_unstable();
+        let chosen = fitting.into_iter().take(needs.gpus.count as usize);
+        chosen.filter_map(|(_, place)| u32::try_from(place).ok()).collect()
+    }
+
+    fn with_room<R>(&self, load: &Load, alike: u32, look: impl FnOnce(&Seen<'_>) -> R) -> R {
         let has = &self.node.resources;
-        let wanted = [
-            ("cpu_cores", needs.cpu_cores.into(), has.cpu_cores.into(), load.cpu_cores.into()),
-            ("memory_mib", needs.memory_mib, has.memory_mib, load.memory_mib),
-            ("storage_mib", needs.storage_mib, has.storage_mib, load.storage_mib),
-            ("bandwidth_mbps", needs.bandwidth_mbps.into(), has.bandwidth_mbps.into(), 0),
-            ("gpus", needs.gpus.count.into(), needs.fitting_gpus(has).into(), load.gpus.into()),
-        ];
-        wanted.into_iter().find_map(|(resource, needed, total, taken): (_, u64, u64, u64)| {
-            let free = total.saturating_sub(taken);
-            let resource = || resource.to_owned();
-            (needed > free).then(|| Refusal::TooLittle { resource: resource(), needed, free })
+        let mut gpus = [0_i16; 64];
+        let gpus = &mut gpus[..has.gpus.len().min(64)];
+        for (place, free) in gpus.iter_mut().enumerate() {
+            let taken = i64::from(load.gpu(place));
+            *free = i16::try_from(i64::from(WHOLE_GPU) - taken).unwrap_or(i16::MIN);
+        }
+        let left = |has: u64, taken: u64| {
+            let whole = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+            whole(has) - whole(taken)
+        };
+        look(&Seen {
+            id: &self.node.id,
+            labels: &self.node.labels,
+            region: &self.node.region,
+            serves: &self.node.serves,
+            slots: self.node.slots,
+            gpus: &has.gpus,
+            bandwidth_mbps: has.bandwidth_mbps,
+            vitals: self.vitals(),
+            room: Room {
+                cpu_milli: left(u64::from(has.cpu_cores) * 1_000, load.cpu_milli),
+                memory_mib: left(has.memory_mib, load.memory_mib),
+                storage_mib: left(has.storage_mib, load.storage_mib),
+                gpu_milli: gpus,
+                tasks: load.tasks,
+                exclusive: load.exclusive,
+                alike,
+            },
         })
     }
 }
@@ -168,7 +250,9 @@ pub struct Matcher {
     /// The asker first.
     candidates: Vec<(Candidate, Load)>,
     policy: PlacementPolicy,
-    cheapest: f64,
+    scale: Scale,
+    /// Whether nodes differ in speed, and in how long they stay.
+    differ: (bool, bool),
     now: Timestamp,
     left_to_others: u32,
 }
@@ -199,15 +283,22 @@ impl Matcher {
         now: Timestamp,
     ) -> Self {
         let with_load = |candidate: Candidate| {
-            let load = loads.get(&candidate.node.id).copied().unwrap_or_default();
+            let load = loads.get(&candidate.node.id).cloned().unwrap_or_default();
             (candidate, load)
         };
         let own = asker.node.id.clone();
         let rivals = rivals.into_iter().filter(|rival| rival.node.id != own);
         let candidates: Vec<_> = std::iter::once(asker).chain(rivals).map(with_load).collect();
-        let prices = candidates.iter().map(|(candidate, _)| price_of_a_second(&candidate.node));
-        let cheapest = prices.fold(f64::INFINITY, f64::min);
-        Self { candidates, policy, cheapest, now, left_to_others: 0 }
+        let all = || candidates.iter().map(|(candidate, _)| candidate);
+        let prices = all().map(|candidate| comparable(candidate.vitals().price));
+        let scale = Scale {
+            cheapest: prices.fold(f64::INFINITY, f64::min),
+            fastest: all().map(|candidate| candidate.speed).fold(f64::MIN_POSITIVE, f64::max),
+            ..Scale::default()
+        };
+        let slower = all().any(|candidate| candidate.speed < scale.fastest);
+        let differ = (slower, all().any(|candidate| candidate.stays_seconds.is_finite()));
+        Self { candidates, policy, scale, differ, now, left_to_others: 0 }
     }
 
     /// Offers the task to the asker.
@@ -215,10 +306,11 @@ impl Matcher {
         if task.spec.deadline.is_some_and(|deadline| deadline <= self.now) {
             return Offer::Unfit;
         }
+        let weights: Vec<_> = self.weights(&task.spec.requirements).collect();
         let considered: Vec<_> = self
             .candidates
             .iter()
-            .map(|(candidate, load)| self.consider(candidate, load, task))
+            .map(|(candidate, load)| self.consider(candidate, load, task, &weights))
             .collect();
         let Some((asker, rivals)) = considered.split_first() else { return Offer::Enough };
         match asker.refused {
@@ -241,57 +333,72 @@ impl Matcher {
                 return if enough { Offer::Enough } else { Offer::Unfit };
             }
         };
-        let chosen = asker.node.clone();
-        if let Some((_, load)) = self.candidates.first_mut() {
-            *load = load.plus(&task.spec.requirements);
+        let needs = &task.spec.requirements;
+        let mut explanation = Explanation::new(reason, self.now);
+        explanation.chosen = Some(asker.node.clone());
+        explanation.weights =
+            weights.into_iter().map(|(merit, weight)| (merit.term(), weight)).collect();
+        explanation.considered = considered;
+        if let Some((asker, load)) = self.candidates.first_mut() {
+            explanation.devices = asker.devices_for(needs, load);
+            load.add(needs, &explanation.devices);
         }
-        let weights = self.policy.weights().into();
-        let explanation = Explanation { chosen, reason, weights, considered, at: self.now };
         Offer::Taken(Box::new(explanation))
     }
 
-    fn consider(&self, candidate: &Candidate, load: &Load, task: &Task) -> Considered {
+    /// The terms that make a difference for such a task: the others would be the same for all.
+    fn weights(&self, needs: &Requirements) -> impl Iterator<Item = (Merit, f64)> {
+        let (speed, stay) = self.differ;
+        let (near, preferred) = (!needs.near.is_empty(), !needs.preferred.is_empty());
+        let matters = move |merit: &Merit| match merit {
+            Merit::Speed => speed,
+            Merit::Stay => stay,
+            Merit::Locality => near,
+            Merit::Preference => preferred,
+            _ => true,
+        };
+        self.policy.weights().into_iter().filter(move |(merit, _)| matters(merit))
+    }
+
+    fn consider(
+        &self,
+        candidate: &Candidate,
+        load: &Load,
+        task: &Task,
+        weights: &[(Merit, f64)],
+    ) -> Considered {
         let node = candidate.node.id.clone();
         let needs = &task.spec.requirements;
-        let refused =
-            candidate.never(&task.spec.kind, needs).or_else(|| candidate.not_now(needs, load));
+        let refused = candidate
+            .never(&task.spec.kind, needs)
+            .or_else(|| candidate.not_beside(needs, load, self.alike(candidate, load, needs)));
         if refused.is_some() {
             return Considered { node, refused, terms: BTreeMap::new(), score: 0.0 };
         }
-        let slots = f64::from(candidate.node.slots.max(1));
-        let price = price_of_a_second(&candidate.node);
-        let cheapness = match price {
-            0.0 => 1.0,
-            f64::INFINITY => 0.0,
-            price => self.cheapest / price,
-        };
-        let headroom = 1.0 - f64::from(load.tasks) / slots;
-        let terms = [
-            (Term::Quality, candidate.quality / 100.0),
-            (Term::Headroom, headroom),
-            (Term::Energy, candidate.energy),
-            (Term::Price, cheapness),
-        ];
-        let weighted = terms.iter().zip(self.policy.weights());
-        let score = weighted.map(|((_, value), (_, weight))| value * weight).sum();
-        let terms = terms.into();
+        let wish = Wish { kind: Some(&task.spec.kind), needs };
+        let terms: BTreeMap<Term, f64> = candidate.with_room(load, 0, |seen| {
+            let value = |(merit, _): &(Merit, f64)| merit.value(&wish, seen, &self.scale);
+            weights.iter().map(|weighed| (weighed.0.term(), value(weighed))).collect()
+        });
+        let score = weights
+            .iter()
+            .map(|(merit, weight)| terms.get(&merit.term()).copied().unwrap_or_default() * weight)
+            .sum();
         Considered { node, refused: None, terms, score }
     }
-}
 
-/// A second of one core, which is the least that can be said of most tasks.
-const SECOND: Metered = Metered {
-    busy_micros: 1_000_000,
-    cpu_micros: 1_000_000,
-    memory_mib_millis: 0,
-    gpu_micros: 0,
-    bytes: 0,
-};
-
-/// What a node asks for a task of one second that moves nothing: what prices can be compared by
-/// before the work is known. A ratio of two of them is all that is used, so a float will do.
-fn price_of_a_second(node: &Node) -> f64 {
-    node.rates.price(&SECOND).map_or(f64::INFINITY, |price| price.base_units() as f64)
+    /// How many tasks of the task's group are on the candidate, or share the label's value with
+    /// it, as far as the candidates' loads tell.
+    fn alike(&self, candidate: &Candidate, load: &Load, needs: &Requirements) -> u32 {
+        let Some(apart) = &needs.apart else { return 0 };
+        let on = |load: &Load| load.groups.get(&apart.group).copied().unwrap_or_default();
+        let label = |candidate: &Candidate| {
+            apart.key.as_ref().and_then(|key| candidate.node.labels.get(key).cloned())
+        };
+        let Some(own) = label(candidate) else { return on(load) };
+        let near = self.candidates.iter().filter(|(other, _)| label(other).as_ref() == Some(&own));
+        near.map(|(_, load)| on(load)).sum()
+    }
 }
 
 #[cfg(test)]
@@ -335,7 +442,8 @@ mod tests {
     fn the_asker_wins_against_equals_and_its_slots_run_out() {
         let mut matcher = matcher(candidate("a"), vec![candidate("b")], Duration::from_secs(1));
         let first = taken(matcher.offer(&task(|_| {}))).unwrap();
-        assert_eq!((first.chosen.as_str(), first.reason), ("a", Reason::BestScore));
+        let chosen = first.chosen.unwrap();
+        assert_eq!((chosen.as_str(), first.reason), ("a", Reason::BestScore));
         assert_eq!(taken(matcher.offer(&task(|_| {}))).unwrap().reason, Reason::PatienceOver);
         assert!(taken(matcher.offer(&task(|_| {}))).is_none());
     }
@@ -373,7 +481,7 @@ mod tests {
             (|s| s.requirements.gpus.count = 1, "gpus: needs 1, 0 free"),
             (|s| s.requirements.region = Some("eu".into()), "stands in \"\""),
             (
-                |s| drop(s.requirements.labels.insert("os".into(), "linux".into())),
+                |s| s.requirements.required.push(crate::scheduler::Selector::is("os", "linux")),
                 "label os does not match",
             ),
             (

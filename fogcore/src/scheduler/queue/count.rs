@@ -51,9 +51,9 @@ impl Demand {
     pub fn of(needs: &Requirements) -> Self {
         Self {
             slots: 1,
-            cpu_milli: i64::from(needs.cpu_cores).saturating_mul(1_000),
+            cpu_milli: i64::from(needs.cpu_milli),
             memory_mib: i64::try_from(needs.memory_mib).unwrap_or(i64::MAX),
-            gpu_milli: i64::from(needs.gpus.count).saturating_mul(1_000),
+            gpu_milli: i64::from(needs.gpus.count).saturating_mul(needs.gpus.milli.into()),
         }
     }
 

@@ -88,6 +88,8 @@ struct Running {
     fence: u64,
     granted_at: Timestamp,
     spec: Arc<TaskSpec>,
+    /// What it takes.
+    load: Load,
 }
 
 /// Which of the `running` tasks on these nodes make room for the `urgent` ones, most urgent first.
@@ -102,7 +104,7 @@ pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victi
         let fits =
             |place: &&mut Place| place.candidate.not_now(&spec.requirements, &place.load).is_none();
         if let Some(place) = places.iter_mut().filter(may).find(fits) {
-            place.load = place.load.plus(&spec.requirements);
+            place.load.add(&spec.requirements, &[]);
             continue;
         }
         let ways = places.iter_mut().filter(may).filter_map(|place| {
@@ -119,7 +121,8 @@ pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victi
                 makes_room_for: Some(task.id),
             }),
         );
-        place.load = without(place, &gone).plus(&spec.requirements);
+        place.load = without(place, &gone);
+        place.load.add(&spec.requirements, &[]);
         let mut index = 0;
         place.running.retain(|_| {
             index += 1;
@@ -137,8 +140,10 @@ fn place(node: &Candidate, running: &[Task]) -> Place {
         };
         // What gives way already is as good as gone.
         if lease.preempt_at.is_none() {
-            place.load = place.load.plus(&task.spec.requirements);
+            let load = Load::of(task);
+            place.load.merge(&load);
             place.running.push(Running {
+                load,
                 task: task.id,
                 fence: lease.fence,
                 granted_at: lease.granted_at,
@@ -160,9 +165,10 @@ fn holds(lease: &crate::scheduler::Lease, node: &NodeId) -> bool {
 
 /// What is taken of the place without these of its running tasks.
 fn without(place: &Place, gone: &[usize]) -> Load {
+    let mut load = place.load.clone();
     let taken = gone.iter().filter_map(|index| place.running.get(*index));
-    let taken = taken.fold(Load::default(), |sum, run| sum.plus(&run.spec.requirements));
-    place.load.minus(&taken)
+    taken.for_each(|run| load.remove(&run.load));
+    load
 }
 
 /// The running tasks that have to go so that `spec` fits; none if that would not be enough.
@@ -224,7 +230,8 @@ mod tests {
     fn running(name: &str, priority: i16, memory_mib: u64, node: &str, second: u64) -> Task {
         let mut task = task(name, priority, memory_mib);
         let at = NOW.saturating_add(Duration::from_secs(second));
-        task.grant(&node.parse().unwrap(), at, at.saturating_add(Duration::from_secs(30))).unwrap();
+        let until = at.saturating_add(Duration::from_secs(30));
+        task.grant(&node.parse().unwrap(), Vec::new(), at, until).unwrap();
         task
     }
 
@@ -323,7 +330,8 @@ mod tests {
                             && (task.id == spared.task
                                 || own.iter().all(|victim| victim.task != task.id))
                     });
-                    let load = left.fold(Load::default(), |sum, t| sum.plus(&t.spec.requirements));
+                    let mut load = Load::default();
+                    left.for_each(|task| load.merge(&Load::of(task)));
                     let fits = candidate.not_now(&served.spec.requirements, &load).is_none();
                     // Those served before may have taken what was free.
                     prop_assert!(!fits || urgent[0].id != served.id);

@@ -51,6 +51,9 @@ pub struct Lease {
     /// If it has to make room for a more urgent task: when it ends, whether it is renewed or not.
     #[serde(default, skip_serializing_if = "is_default")]
     pub preempt_at: Option<Timestamp>,
+    /// Which of the node's GPUs it may use, by their places in the node's list.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub devices: Vec<u32>,
 }
 
 /// How far a node says it is.
@@ -246,6 +249,7 @@ impl Task {
     pub(in crate::scheduler) fn grant(
         &mut self,
         node: &NodeId,
+        devices: Vec<u32>,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<()> {
@@ -262,6 +266,7 @@ impl Task {
             granted_at: now,
             expires_at,
             preempt_at: None,
+            devices,
         });
         Ok(())
     }

@@ -28,8 +28,12 @@ impl WorkingSet {
     ) -> Result<Task> {
         let mut task = self.find(id)?;
         let expires_at = at_least(&task, now, expires_at);
-        task.grant(&explanation.chosen, now, expires_at)?;
-        self.seat(&task, &explanation.chosen, owner);
+        let chosen = explanation
+            .chosen
+            .as_ref()
+            .ok_or_else(|| crate::Error::invalid("explanation", "nobody was chosen"))?;
+        task.grant(chosen, explanation.devices.clone(), now, expires_at)?;
+        self.seat(&task, chosen, owner);
         self.changes.explanations.push((id, explanation));
         Ok(self.keep(task))
     }

@@ -9,9 +9,10 @@ use super::{
     task_id, units,
 };
 use crate::error::ErrorKind;
-use crate::registry::Percent;
+use crate::registry::{Millis, Percent};
 use crate::scheduler::{
-    Backoff, GpuRequirement, NewTask, QueuePolicy, Requirements, TaskFilter, TaskSpec, TaskState,
+    Apart, Backoff, Gang, GpuRequirement, Locality, NewTask, Place, Preference, QueuePolicy,
+    Requirements, Selector, TaskFilter, TaskSpec, TaskState,
 };
 use crate::storage::Stores;
 
@@ -33,7 +34,7 @@ pub async fn tasks_are_leased_by_priority_then_in_order(stores: &Stores) {
 
 /// Kind and requirements decide, and a node's running tasks count.
 pub async fn a_node_gets_only_what_it_can_run(stores: &Stores) {
-    let large = Requirements { memory_mib: 60, cpu_cores: 1, ..Requirements::default() };
+    let large = Requirements { memory_mib: 60, cpu_milli: 1_000, ..Requirements::default() };
     submit(stores, "other", TaskSpec::new("other".parse().unwrap())).await.unwrap();
     for name in ["large 1", "large 2"] {
         submit(stores, name, TaskSpec { requirements: large.clone(), ..spec() }).await.unwrap();
@@ -139,14 +140,27 @@ pub async fn a_task_comes_back_as_it_was(stores: &Stores) {
     fund(stores, u128::MAX).await;
     let rich = TaskSpec {
         requirements: Requirements {
-            cpu_cores: u32::MAX,
+            cpu_milli: u32::MAX,
             memory_mib: 1 << 40,
             storage_mib: 1 << 40,
             bandwidth_mbps: 1,
-            gpus: GpuRequirement { count: 2, memory_mib: 80_000, models: vec!["A100".into()] },
-            labels: [("zone".into(), "a\"b".into())].into(),
+            gpus: GpuRequirement {
+                count: 2,
+                memory_mib: 80_000,
+                models: vec!["A100".into()],
+                ..GpuRequirement::default()
+            },
+            required: vec![Selector::is("zone", "a\"b")],
+            preferred: vec![Preference { selector: Selector::is("k", "v"), weight: 0.5 }],
             region: Some("eu".into()),
+            max_latency: Millis::new(20.5).ok(),
             min_quality: Some(Percent::new(12.5).unwrap()),
+            min_trust: Percent::new(0.1).ok(),
+            max_price: Some(units(u128::MAX)),
+            near: vec![Locality { at: Place::Region("eu".into()), mib: 1 << 40 }],
+            apart: Some(Apart { group: "g".into(), key: Some("zone".into()), most: u32::MAX }),
+            gang: Some(Gang { id: "gang".into(), size: 1_000 }),
+            exclusive: true,
         },
         priority: i16::MIN,
         deadline: Some(at(1_000)),

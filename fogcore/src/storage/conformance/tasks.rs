@@ -153,7 +153,7 @@ pub async fn the_explanation_is_kept(stores: &Stores) {
     for (second, name) in [(1, "n"), (100, "m")] {
         lease_one(stores, name, at(second)).await;
         let explanation = stores.tasks.explanation(task_id("t")).await.unwrap().unwrap();
-        assert_eq!((&explanation.chosen, explanation.at), (&node_id(name), at(second)));
+        assert_eq!((explanation.chosen, explanation.at), (Some(node_id(name)), at(second)));
         assert_eq!(explanation.reason, Reason::OnlyCandidate);
         assert_eq!(explanation.considered.len(), 1);
         stores.tasks.expire(at(second + 50), 10).await.unwrap();

@@ -94,10 +94,9 @@ impl TaskIndex {
         }
         if let Some((expires_at, node)) = &entry.lease {
             self.leases.insert((*expires_at, id));
-            let load = Load::default().plus(&task.spec.requirements);
+            let load = Load::of(task);
+            self.loads.entry(node.clone()).or_default().merge(&load);
             self.held.entry(node.clone()).or_default().insert(id, load);
-            let sum = self.loads.entry(node.clone()).or_default();
-            *sum = sum.plus(&task.spec.requirements);
         }
     }
 
@@ -126,7 +125,7 @@ impl TaskIndex {
                 && let Some(load) = held.remove(&id)
             {
                 let sum = self.loads.entry(node.clone()).or_default();
-                *sum = sum.minus(&load);
+                sum.remove(&load);
                 if held.is_empty() {
                     self.held.remove(node);
                     self.loads.remove(node);
@@ -143,10 +142,11 @@ impl TaskIndex {
         set: &WorkingSet,
     ) -> Vec<TaskId> {
         let mut lanes = Vec::new();
-        let load = self.loads.get(&request.asker.node.id).copied().unwrap_or_default();
+        let none = Load::default();
+        let load = self.loads.get(&request.asker.node.id).unwrap_or(&none);
         for class in self.ready.values() {
             let head = class.values().next().and_then(|id| set.task(*id));
-            let Some(head) = head.filter(|head| request.asker.has_room_for(&head.spec, &load))
+            let Some(head) = head.filter(|head| request.asker.has_room_for(&head.spec, load))
             else {
                 continue;
             };

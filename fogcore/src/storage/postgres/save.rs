@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::id::{NodeId, TaskId};
 use crate::scheduler::queue::Count;
 use crate::scheduler::replicas::TrustPolicy;
-use crate::scheduler::{Changes, MAX_LOG_LINES, Task, TaskState};
+use crate::scheduler::{Changes, Load, MAX_LOG_LINES, Task, TaskState};
 use crate::storage::leasing::{ends_at, name_in_row};
 use crate::time::Timestamp;
 
@@ -66,7 +66,7 @@ impl Loaded {
         let tasks = rows.iter().map(|(_, task)| to_json(task)).collect::<Result<Vec<_>>>()?;
         sqlx::query(
             "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
-                 cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task)
+                 cpu_milli, memory_mib, storage_mib, detailed, state, ready, ready_at, task)
              SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::smallint[],
                  $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],
                  $11::bigint[], $12::bigint[], $13::text[], $14::boolean[], $15::bigint[],
@@ -80,10 +80,10 @@ impl Loaded {
         .bind(column(&rows, |(_, task)| task.spec.payer().map(|payer| payer.as_str())))
         .bind(column(&rows, |(_, t)| name_in_row(t)))
         .bind(column(&rows, |(_, task)| task.spec.deadline.map(Timestamp::as_micros)))
-        .bind(column(&rows, |(_, task)| i64::from(task.spec.requirements.cpu_cores)))
+        .bind(column(&rows, |(_, task)| i64::from(task.spec.requirements.cpu_milli)))
         .bind(column(&rows, |(_, task)| integer(task.spec.requirements.memory_mib)))
         .bind(column(&rows, |(_, task)| integer(task.spec.requirements.storage_mib)))
-        .bind(column(&rows, |(_, task)| i64::from(task.spec.requirements.gpus.count)))
+        .bind(column(&rows, |(_, task)| i64::from(Load::is_detailed(&task.spec.requirements))))
         .bind(column(&rows, |(_, task)| task.state.name()))
         .bind(column(&rows, |(_, task)| task.ready_at <= now))
         .bind(column(&rows, |(_, task)| task.ready_at.as_micros()))

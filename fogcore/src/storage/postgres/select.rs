@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use sqlx::PgConnection;
-use sqlx::postgres::PgRow;
 
 use super::error::Failure;
 use super::loaded::Loaded;
@@ -48,7 +47,7 @@ pub(super) async fn grant(
         let assignments = assign(connection, loaded, &loads, lease, &classes, unwritten).await?;
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         for given in &assignments {
-            *load = load.plus(&given.task.spec.requirements);
+            load.merge(&Load::of(&given.task));
         }
         unwritten += assignments.len();
         lease.answer.keep(assignments);
@@ -306,24 +305,43 @@ async fn loads(
     let nodes: BTreeSet<_> = candidates.map(|candidate| candidate.node.id.as_str()).collect();
     let rows = sqlx::query(
         "SELECT node, count(*) AS tasks,
-         least(sum(cpu_cores), 9223372036854775807)::bigint AS cpu_cores,
+         least(sum(cpu_milli), 9223372036854775807)::bigint AS cpu_milli,
          least(sum(memory_mib), 9223372036854775807)::bigint AS memory_mib,
          least(sum(storage_mib), 9223372036854775807)::bigint AS storage_mib,
-         least(sum(gpus), 9223372036854775807)::bigint AS gpus
+         sum(detailed)::bigint AS detailed
          FROM tasks WHERE state = 'leased' AND node = ANY($1) GROUP BY node",
     )
     .bind(nodes.into_iter().collect::<Vec<_>>())
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    let load = |row: &PgRow| {
+    let mut loads = HashMap::new();
+    let mut detailed = Vec::new();
+    for row in &rows {
+        let node: NodeId = parsed(row, "node")?;
         let load = Load {
             tasks: count(row, "tasks")?,
-            cpu_cores: count(row, "cpu_cores")?,
+            cpu_milli: count(row, "cpu_milli")?,
             memory_mib: count(row, "memory_mib")?,
             storage_mib: count(row, "storage_mib")?,
-            gpus: count(row, "gpus")?,
+            ..Load::default()
         };
-        Ok((parsed(row, "node")?, load))
-    };
-    Ok(rows.iter().map(load).collect::<Result<_>>()?)
+        if count::<u64>(row, "detailed")? > 0 {
+            detailed.push(node.as_str().to_owned());
+        }
+        loads.insert(node, load);
+    }
+    if !detailed.is_empty() {
+        let rows = sqlx::query(
+            "SELECT node, task FROM tasks WHERE state = 'leased' AND detailed = 1
+             AND node = ANY($1) ORDER BY seq",
+        )
+        .bind(detailed)
+        .fetch_all(connection)
+        .await?;
+        for row in &rows {
+            let load: &mut Load = loads.entry(parsed(row, "node")?).or_default();
+            load.add_details(&rows::task(row)?);
+        }
+    }
+    Ok(loads)
 }

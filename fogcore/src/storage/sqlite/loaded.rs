@@ -23,9 +23,10 @@ const COUNT: usize = 256;
 
 /// About how many bytes a task takes.
 pub(super) fn footprint(task: &Task) -> usize {
-    let labels = task.spec.requirements.labels.iter();
-    let labels: usize = labels.map(|(key, value)| key.len() + value.len() + 64).sum();
-    1_024 + labels + task.failure.as_ref().map_or(0, String::len)
+    let needs = &task.spec.requirements;
+    // Texts are short; lists are what makes a task large.
+    let lists = needs.required.len() + needs.preferred.len() + needs.near.len();
+    1_024 + 256 * lists + task.failure.as_ref().map_or(0, String::len)
 }
 
 /// A part of the file in memory: what stands in here is what stands there, until somebody else

@@ -13,7 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, TaskId};
 use crate::scheduler::queue::{Count, Group};
 use crate::scheduler::replicas::{Trust, TrustPolicy};
-use crate::scheduler::{Changes, Explanation, LogLine, MAX_LOG_LINES, Tally, Task, TaskState};
+use crate::scheduler::{
+    Changes, Explanation, Load, LogLine, MAX_LOG_LINES, Tally, Task, TaskState,
+};
 use crate::storage::leasing::{ends_at, name_in_row};
 use crate::time::Timestamp;
 
@@ -284,8 +286,9 @@ fn bind_place(row: &mut Values, seq: i64) -> Result<()> {
 }
 
 const NEW_TASKS: Rows = Rows {
-    head: "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
-        cpu_cores, memory_mib, storage_mib, gpus, state, ready, ready_at, task) SELECT * FROM (",
+    head:
+        "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
+        cpu_milli, memory_mib, storage_mib, detailed, state, ready, ready_at, task) SELECT * FROM (",
     columns: 16,
     tail: NO_FILLING,
 };
@@ -300,10 +303,10 @@ fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> R
         .push(spec.payer().map(|payer| payer.as_str()))
         .push(name_in_row(task))
         .push(spec.deadline.map(Timestamp::as_micros))
-        .push(i64::from(needs.cpu_cores))
+        .push(i64::from(needs.cpu_milli))
         .push(integer(needs.memory_mib))
         .push(integer(needs.storage_mib))
-        .push(i64::from(needs.gpus.count))
+        .push(i64::from(Load::is_detailed(needs)))
         .push(task.state.name())
         .push(task.ready_at <= now)
         .push(task.ready_at.as_micros())

@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::error::OrStoreError;
 use super::lists::{integers, texts};
@@ -45,7 +44,7 @@ pub(super) async fn grant(
         let assignments = assign(connection, loaded, &loads, lease, &classes, unwritten).await?;
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         for given in &assignments {
-            *load = load.plus(&given.task.spec.requirements);
+            load.merge(&Load::of(&given.task));
         }
         unwritten += assignments.len();
         lease.answer.keep(assignments);
@@ -302,24 +301,45 @@ async fn loads(
     let candidates = requests.flat_map(|ask| std::iter::once(&ask.asker).chain(&ask.rivals));
     let nodes: BTreeSet<_> = candidates.map(|candidate| candidate.node.id.as_str()).collect();
     let rows = sqlx::query(
-        "SELECT node, count(*) AS tasks, sum(cpu_cores) AS cpu_cores,
-         sum(memory_mib) AS memory_mib, sum(storage_mib) AS storage_mib, sum(gpus) AS gpus
+        "SELECT node, count(*) AS tasks, sum(cpu_milli) AS cpu_milli,
+         sum(memory_mib) AS memory_mib, sum(storage_mib) AS storage_mib, sum(detailed) AS detailed
          FROM tasks WHERE state = 'leased' AND node IN (SELECT value FROM json_each(?))
          GROUP BY node",
     )
     .bind(texts(nodes)?)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .or_store_error()?;
-    let load = |row: &SqliteRow| {
+    let mut loads = HashMap::new();
+    let mut detailed = BTreeSet::new();
+    for row in &rows {
+        let node: NodeId = parsed(row, "node")?;
         let load = Load {
             tasks: count(row, "tasks")?,
-            cpu_cores: count(row, "cpu_cores")?,
+            cpu_milli: count(row, "cpu_milli")?,
             memory_mib: count(row, "memory_mib")?,
             storage_mib: count(row, "storage_mib")?,
-            gpus: count(row, "gpus")?,
+            ..Load::default()
         };
-        Ok((parsed(row, "node")?, load))
-    };
-    rows.iter().map(load).collect()
+        if count::<u64>(row, "detailed")? > 0 {
+            detailed.insert(node.clone());
+        }
+        loads.insert(node, load);
+    }
+    if !detailed.is_empty() {
+        let nodes: BTreeSet<_> = detailed.iter().map(|node| node.as_str()).collect();
+        let rows = sqlx::query(
+            "SELECT node, task FROM tasks WHERE state = 'leased' AND detailed = 1
+             AND node IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        )
+        .bind(texts(nodes)?)
+        .fetch_all(connection)
+        .await
+        .or_store_error()?;
+        for row in &rows {
+            let load: &mut Load = loads.entry(parsed(row, "node")?).or_default();
+            load.add_details(&rows::task(row)?);
+        }
+    }
+    Ok(loads)
 }
