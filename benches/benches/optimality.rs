@@ -77,7 +77,7 @@ fn best(instance: &Instance) -> f64 {
         let cpu: Expression =
             tasks().map(|(task, needs)| f64::from(needs.cpu_milli) * on[task][number]).sum();
         model = model.with(cpu.leq(f64::from(node.resources.cpu_cores) * 1_000.0));
-        for gpu in 0..node.resources.gpus.len() {
+        for (gpu, _) in node.resources.gpus.iter().enumerate() {
             let taken: Expression = tasks()
                 .map(|(task, needs)| f64::from(needs.gpus.milli) * has[task][number][gpu])
                 .sum();

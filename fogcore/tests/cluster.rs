@@ -73,6 +73,7 @@ impl Naive {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Step {
     Place(Requirements),
     Release(prop::sample::Index),

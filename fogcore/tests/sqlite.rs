@@ -628,7 +628,8 @@ async fn a_task_spec_comes_back_from_the_disk_as_it_was() {
     let (store, fog) = open(&path).await;
     fund(&fog).await;
     let mut full = TaskSpec { priority: -7, max_attempts: 1_000, ..paid() };
-    full.requirements.labels.insert("größe".to_owned(), "\u{1f98a} \"'\0".to_owned());
+    let odd = fogcore::scheduler::Selector::is("größe", "\u{1f98a} \"'\0");
+    full.requirements.required.push(odd);
     full.requirements.region = Some(String::new());
     let before = fog.submit(full.named("ключ".parse().unwrap()), vec![0_u8, 255]).await.unwrap();
     soon(store.close()).await;

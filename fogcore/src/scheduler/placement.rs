@@ -106,7 +106,7 @@ pub struct Candidate {
 }
 
 /// A second of one core, which is the least that can be said of most tasks.
-const SECOND: Metered = Metered {
+pub(super) const SECOND: Metered = Metered {
     busy_micros: 1_000_000,
     cpu_micros: 1_000_000,
     memory_mib_millis: 0,

@@ -8,8 +8,10 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 use serde::Serialize;
 
-use super::Trace;
+use super::{Trace, TraceTask};
 use crate::error::Result;
+use crate::registry::Metered;
+use crate::scheduler::placement::SECOND;
 use crate::scheduler::policy::{Policy, Vitals};
 use crate::scheduler::{Allocation, Cluster};
 
@@ -102,7 +104,7 @@ struct Run<'t> {
 pub fn replay(trace: &Trace, policy: &Policy, seed: u64, how: &ReplayPolicy) -> Result<Replayed> {
     let mut cluster = Cluster::new(policy.clone(), seed);
     for node in &trace.nodes {
-        let price = node.rates.price(1_000_000, 0).ok();
+        let price = node.rates.price(&SECOND).ok();
         let stays = how.churn.map_or(f64::INFINITY, |churn| churn.stays.as_secs_f64());
         cluster.add(node, Vitals { price, stays_seconds: stays, ..Vitals::default() })?;
     }
@@ -208,8 +210,7 @@ impl Run<'_> {
         self.result.energy_kwh += watts * seconds / 3.6e6;
         if let Some(found) = self.trace.nodes.iter().find(|found| Some(&found.id) == node.as_ref())
         {
-            let micros = u64::try_from(asked.runs.as_micros()).unwrap_or(u64::MAX);
-            let price = found.rates.price(micros, 0);
+            let price = found.rates.price(&taken(asked));
             self.result.cost += price.map_or(0.0, |price| price.base_units() as f64);
         }
         let whole = now.saturating_sub(asked.arrives).as_secs_f64();
@@ -260,6 +261,19 @@ impl Run<'_> {
             means.fold((0.0, 0.0, 0.0), |(s, q, n), x| (s + x, q + x * x, n + 1.0));
         result.fairness = if squares > 0.0 { sum * sum / (payers * squares) } else { 1.0 };
         result
+    }
+}
+
+/// What a task takes by the end, if it uses what it asked for.
+fn taken(task: &TraceTask) -> Metered {
+    let micros = u64::try_from(task.runs.as_micros()).unwrap_or(u64::MAX);
+    let part = |milli: u64| micros.saturating_mul(milli) / 1_000;
+    Metered {
+        busy_micros: micros,
+        cpu_micros: part(task.requirements.cpu_milli.into()),
+        memory_mib_millis: task.requirements.memory_mib.saturating_mul(micros / 1_000),
+        gpu_micros: part(task.requirements.gpus.total_milli()),
+        bytes: 0,
     }
 }
 

@@ -10,7 +10,6 @@ use crate::storage::writer;
 pub(super) type NodeChange = Box<dyn Decision<Nodes, NodeId>>;
 
 /// Something that wants to be written, and somebody who waits for it.
-#[expect(clippy::large_enum_variant, reason = "few are alive at a time, each for one call")]
 pub(super) enum Request {
     /// Changes tasks and money.
     Change(Change),

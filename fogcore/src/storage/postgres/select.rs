@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 
 use super::error::Failure;
 use super::loaded::Loaded;

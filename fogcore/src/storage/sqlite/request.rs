@@ -8,7 +8,6 @@ use crate::storage::request::{Answer, Change, Lease};
 use crate::storage::writer::{self, Writer};
 
 /// Something that wants to be written, and somebody who waits for it.
-#[expect(clippy::large_enum_variant, reason = "few are alive at a time, each for one call")]
 pub(super) enum Request {
     /// Decides on what was loaded, without I/O.
     Decide(Change),

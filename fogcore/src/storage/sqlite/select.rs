@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
 use super::error::OrStoreError;
 use super::lists::{integers, texts};
