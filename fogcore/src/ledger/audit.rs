@@ -3,7 +3,7 @@
 //! The [`Verifier`](super::Verifier) proves that the journal is what was written; this makes anew,
 //! by the plain arithmetic of double entry, what the journal leads to, and compares. A store feeds
 //! it with all openings and transfers in journal order, with the rows of history, each after its
-//! account was opened, and at last with all accounts as they are now.
+//! account was opened, and at last with all accounts as they are now, or were at a place before that.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,6 +20,8 @@ pub struct Audit {
     lines: Vec<Line>,
     /// The holds that are pending.
     holds: HashMap<TransferId, Held>,
+    /// Accounts that changed since the mark, if there is one, as they were then.
+    marked: Option<HashMap<usize, Account>>,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,13 @@ impl Audit {
         Ok(())
     }
 
+    /// The accounts that will be handed in are as they are after what was handed in so far.
+    ///
+    /// For stores that write counters later than transfers.
+    pub fn mark(&mut self) {
+        self.marked = Some(HashMap::new());
+    }
+
     /// A row of history, in its account's order.
     ///
     /// # Errors
@@ -149,7 +158,7 @@ impl Audit {
         Ok(())
     }
 
-    /// An account as it is now.
+    /// An account as it is now, or was at the [mark](Self::mark).
     ///
     /// # Errors
     /// [`Fault::Account`] if it should be another, [`Fault::History`] if its history should.
@@ -157,7 +166,8 @@ impl Audit {
         let slot = self.index.get(&account.id).copied();
         let slot = slot.ok_or_else(|| Fault::Account(account.id.clone()))?;
         let line = &mut self.lines[slot];
-        if line.account != *account || std::mem::replace(&mut line.seen, true) {
+        let marked = self.marked.as_ref().and_then(|marked| marked.get(&slot));
+        if marked.unwrap_or(&line.account) != account || std::mem::replace(&mut line.seen, true) {
             return Err(Fault::Account(account.id.clone()));
         }
         if line.history[0] != line.history[1] {
@@ -192,6 +202,7 @@ impl Audit {
         let pending = |counter: Amount| {
             counter.checked_add(reserved).and_then(|sum| sum.checked_sub(freed)).ok()
         };
+        self.keep([debit, credit]);
         let account = &mut self.lines[debit].account;
         account.debits_pending = pending(account.debits_pending)?;
         account.debits_posted = account.debits_posted.checked_add(moved).ok()?;
@@ -201,7 +212,17 @@ impl Audit {
         Some(())
     }
 
+    /// Before these accounts change.
+    fn keep(&mut self, sides: [usize; 2]) {
+        if let Some(marked) = &mut self.marked {
+            for slot in sides {
+                marked.entry(slot).or_insert_with(|| self.lines[slot].account.clone());
+            }
+        }
+    }
+
     fn close(&mut self, held: &Held, closed: bool) {
+        self.keep(held.sides);
         for (slot, closes) in held.sides.into_iter().zip(held.closes) {
             if closes {
                 self.lines[slot].account.closed = closed;

@@ -74,6 +74,11 @@ impl fmt::Debug for Stores {
 /// Opens the store that `url` names: `memory:`, `sqlite:PATH` (the file is made if need be), or
 /// `postgres://USER:PASSWORD@HOST/DATABASE` (the tables are made if need be).
 ///
+/// `sqlite:PATH?keep_mib=1024` keeps about so many MiB of tasks, accounts and transfers in memory
+/// rather than 64 (`SqliteOptions::keep`): a server with very many accounts does better with all of
+/// them. Whatever else stands behind the `?` is refused; a path that has one needs
+/// `SqliteStore::open`.
+///
 /// # Errors
 /// InvalidInput for anything else, also for what this build has no store for; what the store says
 /// if it cannot be opened. No error repeats the URL, which may hold a password.
@@ -84,12 +89,13 @@ pub async fn open(url: &str) -> Result<Stores> {
     #[cfg(feature = "sqlite")]
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         // SQLite would make a database of its own for each connection.
         if path.is_empty() || path.starts_with(':') {
             let why = "sqlite: needs the path of a file (memory: is the store without one)";
             return Err(Error::invalid("store url", why));
         }
-        let store = sqlite::SqliteStore::open(path, sqlite::SqliteOptions::default()).await?;
+        let store = sqlite::SqliteStore::open(path, sqlite_options(query)?).await?;
         return Ok(Stores::from_one(Arc::new(store)));
     }
     #[cfg(feature = "postgres")]
@@ -117,6 +123,22 @@ pub async fn open(url: &str) -> Result<Stores> {
     ))
 }
 
+/// The options of a URL.
+#[cfg(feature = "sqlite")]
+fn sqlite_options(query: &str) -> Result<sqlite::SqliteOptions> {
+    let mut options = sqlite::SqliteOptions::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "keep_mib" {
+            let why = format!("sqlite: has no option {name:?}, only \"keep_mib\"");
+            return Err(Error::invalid("store url", why));
+        }
+        let bytes = value.parse::<usize>().ok().and_then(|mib| mib.checked_mul(1 << 20));
+        let why = || Error::invalid("store url", format!("keep_mib={value:?} is no number of MiB"));
+        options.keep = bytes.ok_or_else(why)?;
+    }
+    Ok(options)
+}
+
 /// Refuses a batch that is too long.
 fn check_batch(found: usize, max: usize) -> Result<()> {
     if found > max {
@@ -138,4 +160,32 @@ fn ended(answers: Vec<Result<Option<Task>>>) -> Vec<Task> {
 
 fn no_node(node: &NodeId) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no node \"{node}\""))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_sets_what_it_names_and_nothing_else() {
+        assert_eq!(sqlite_options("").unwrap().keep, 64 << 20);
+        assert_eq!(sqlite_options("keep_mib=1024").unwrap().keep, 1 << 30);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fog.db");
+        for (query, told) in [
+            ("keep=5", "\"keep\""),
+            ("keep_mib=much", "\"much\""),
+            ("keep_mib=-1", "\"-1\""),
+            ("keep_mib=99999999999999999", "keep_mib"),
+            ("keep_mib", "keep_mib"),
+        ] {
+            let url = format!("sqlite:{}?{query}", path.display());
+            let error = open(&url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{query}");
+            assert!(error.to_string().contains(told), "{query}: {error}");
+        }
+        assert!(!path.exists());
+        open(&format!("sqlite:{}?keep_mib=0", path.display())).await.unwrap();
+        assert!(path.exists());
+    }
 }

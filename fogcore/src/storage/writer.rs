@@ -96,6 +96,12 @@ impl<R: Request> Writer<R> {
         self.ask(Lease { request, now, answer }.into(), receiver).await
     }
 
+    /// Leaves a request that nobody waits for, if there is room.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn try_ask(&self, request: R) {
+        let _ = self.queue.try_send(request);
+    }
+
     pub(super) async fn ask<T>(
         &self,
         request: R,

@@ -5,8 +5,10 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use super::SqliteOptions;
 use super::error::{OrStoreError, StoreError, is_busy, is_full};
+use super::ledger::Known;
 use super::loaded::Loaded;
-use super::request::{Request, Run};
+use super::request::{Counting, Request, Run};
+use super::rows::integer;
 use super::select::grant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::request::{Lease, Wanted};
@@ -20,6 +22,10 @@ pub(super) struct Transactor {
     loaded: Loaded,
     keep: usize,
     unlisted: usize,
+    /// How many transfers may be behind the counters.
+    uncounted: i64,
+    /// Whether somebody else changed the file meanwhile: then what is loaded may be lost any time.
+    is_shared: bool,
     /// Which version of the file `loaded` speaks of.
     version: Option<i64>,
     /// The class of tasks after which the next look for work begins.
@@ -53,7 +59,17 @@ impl Transactor {
     ) -> Self {
         let (loaded, connection) = (Loaded::default(), Some(connection));
         let SqliteOptions { keep, unlisted, .. } = *options;
-        Self { connect, connection, loaded, keep, unlisted, version: None, cursor: i64::MIN }
+        Self {
+            connect,
+            connection,
+            loaded,
+            keep,
+            unlisted,
+            uncounted: integer(options.uncounted),
+            is_shared: false,
+            version: None,
+            cursor: i64::MIN,
+        }
     }
 }
 
@@ -81,7 +97,13 @@ impl writer::Transactor for Transactor {
         outcomes
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
+        // So that nobody has to make it from the journal.
+        if self.loaded.known.tail() > 0
+            && let Err(failure) = self.attempt(&mut [Request::Count(Counting::default())]).await
+        {
+            tracing::debug!(error = %Error::from(failure), "counters are left to the journal");
+        }
         if let Some(connection) = self.connection
             && let Err(error) = connection.close().await
         {
@@ -118,6 +140,7 @@ impl Transactor {
         };
         if self.version != Some(version) {
             loaded = Loaded::default();
+            self.is_shared |= self.version.is_some();
         }
         let mut done =
             self.work(&mut connection, &mut loaded, group).await.map_err(Failure::Undone);
@@ -157,7 +180,7 @@ impl Transactor {
                 Request::Run(run) => {
                     within_savepoint(connection, run.as_mut()).await?;
                 }
-                Request::Lease(_) => {}
+                Request::Lease(_) | Request::Count(_) => {}
             }
         }
         if let Some(now) = wanted.now {
@@ -171,13 +194,43 @@ impl Transactor {
             loaded.save_market(connection).await?;
             loaded.known.list(connection, self.unlisted).await?;
         }
+        self.count(connection, &mut loaded.known, group).await?;
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();
         if !leases.is_empty() {
             grant(connection, loaded, &mut self.cursor, &mut leases).await?;
         }
         Ok(())
     }
+
+    /// Writes counters, if it is time.
+    async fn count(
+        &self,
+        connection: &mut SqliteConnection,
+        known: &mut Known,
+        group: &[Request],
+    ) -> Result<()> {
+        let asked = group.iter().filter(|one| matches!(one, Request::Count(_))).count();
+        let mut most = self.uncounted;
+        if self.is_shared {
+            // What others do may cost us what is known of the tail, and then it has to be made from the
+            // journal: a tail that is short beside what was done meanwhile makes that cheap.
+            most = most.min(known.made() / 4);
+        } else if asked > 0 {
+            // There may be a tail that somebody left behind.
+            known.recover(connection).await?;
+        }
+        if asked == group.len() {
+            most = 0; // nobody waits for it
+        } else if asked > 0 {
+            most = most.min(SHORT);
+        }
+        known.count(connection, most).await
+    }
 }
+
+/// A tail that is short enough for readers, while the writer has other things to do: they add up so
+/// many transfers in less than a millisecond.
+const SHORT: i64 = 4_096;
 
 /// Begins, and tells a number that is another one whenever somebody else changed the file.
 async fn begin(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

@@ -180,7 +180,8 @@ impl Loaded {
         }
         self.kept -= self.known.forget_transfers(&mut self.set.book).min(self.kept);
         if self.kept > most / 2 {
-            *self = Self::default();
+            let known = std::mem::take(&mut self.known).without_loaded();
+            *self = Self { known, ..Self::default() };
         }
     }
 }

@@ -31,7 +31,10 @@ mod save;
 mod select;
 mod tasks;
 
-use std::{path::Path, sync::atomic::AtomicBool, sync::atomic::AtomicI64, time::Duration};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -64,6 +67,10 @@ pub struct SqliteOptions {
     /// How many transfers may wait until they are put into lists by account, all at once; whoever
     /// asks for an account's transfers searches them one by one. Default 65,536.
     pub unlisted: usize,
+    /// After how many transfers the counters of their accounts are written, all at once; until then
+    /// they follow from the journal, and whoever reads an account looks there, too. About 200 bytes
+    /// of memory for each, beside `keep`. Default 65,536.
+    pub uncounted: usize,
     /// The most pages (of 4 KiB) that the file may grow to; beyond them every change is refused
     /// as Exhausted, like on a full disk. Default none.
     pub max_pages: Option<u32>,
@@ -78,6 +85,7 @@ impl Default for SqliteOptions {
             group: 256,
             keep: 64 << 20,
             unlisted: 65_536,
+            uncounted: 65_536,
             max_pages: None,
         }
     }
@@ -93,6 +101,8 @@ pub struct SqliteStore {
     idle: AtomicBool,
     /// The class of tasks after which the next look of an idle fog begins.
     cursor: AtomicI64,
+    /// Whether the writer was asked to write counters.
+    counting: Arc<AtomicBool>,
 }
 
 impl SqliteStore {
@@ -113,7 +123,8 @@ impl SqliteStore {
             .max_connections(options.readers.max(1))
             .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
         let (idle, cursor) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Ok(Self { connect, writer, readers, idle, cursor })
+        let counting = Arc::default();
+        Ok(Self { connect, writer, readers, idle, cursor, counting })
     }
 
     /// Waits for the requests that are under way and closes the file.

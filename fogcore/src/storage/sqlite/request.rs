@@ -1,5 +1,8 @@
 //! What SQLite's writer can be asked for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
@@ -13,6 +16,8 @@ pub(super) enum Request {
     Decide(Change),
     /// Looks for work.
     Lease(Box<Lease>),
+    /// Writes counters that are behind: a reader found that they are.
+    Count(Counting),
     /// Makes statements of its own, on tables that no decision is about.
     Run(Box<dyn Run>),
 }
@@ -21,7 +26,7 @@ impl Request {
     pub(super) fn as_lease(&mut self) -> Option<&mut Lease> {
         match self {
             Self::Lease(lease) => Some(lease),
-            Self::Decide(_) | Self::Run(_) => None,
+            Self::Decide(_) | Self::Count(_) | Self::Run(_) => None,
         }
     }
 }
@@ -42,7 +47,7 @@ impl writer::Request for Request {
     fn weight(&self) -> usize {
         match self {
             Self::Decide(decision) => decision.wanted().weight(),
-            Self::Lease(_) | Self::Run(_) => 1,
+            Self::Lease(_) | Self::Count(_) | Self::Run(_) => 1,
         }
     }
 
@@ -50,8 +55,20 @@ impl writer::Request for Request {
         match self {
             Self::Decide(decision) => decision.reply(outcome),
             Self::Lease(lease) => lease.answer.reply(outcome),
+            // Nobody waits for it; it may be asked for again from now on.
+            Self::Count(counting) => drop((counting, outcome)),
             Self::Run(run) => run.reply(outcome),
         }
+    }
+}
+
+/// Whether the writer was asked to write counters; it is asked once, however many would like it to.
+#[derive(Default)]
+pub(super) struct Counting(Arc<AtomicBool>);
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -81,6 +98,13 @@ where
 }
 
 impl Writer<Request> {
+    /// Has counters written, unless there is too much else to do. Nobody waits for it.
+    pub(super) fn count(&self, asked: &Arc<AtomicBool>) {
+        if !asked.swap(true, Ordering::Relaxed) {
+            self.try_ask(Request::Count(Counting(asked.clone())));
+        }
+    }
+
     /// Runs statements on tables that no decision is about. Their error undoes them.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
     where

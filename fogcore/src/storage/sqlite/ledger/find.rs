@@ -1,21 +1,24 @@
 //! What readers ask of the ledger.
 
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{QueryBuilder, Sqlite};
+use futures::TryStreamExt;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::counted::{Span, Tail};
 use super::{id, id_bytes, integer, rows};
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
-use crate::ledger::{Account, AccountFilter, JournalEntry, Place, Side, TransferFilter};
+use crate::ledger::{Account, AccountFilter, JournalEntry, Place, Side, TransferFilter, TrialBalance};
 use crate::storage::sqlite::error::OrStoreError;
-use crate::storage::sqlite::rows::count;
+use crate::storage::sqlite::rows::{count, get};
 use crate::time::Timestamp;
 
-pub(super) const ACCOUNT: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
-    n.credits_pending, n.credits_posted FROM accounts a JOIN counters n ON n.no = a.no
-    WHERE a.id = ?";
+const ACCOUNT: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
+    n.credits_pending, n.credits_posted, (SELECT seq FROM ledger_counted) AS counted,
+    (SELECT ifnull(max(seq), 0) FROM transfers) AS last
+    FROM accounts a JOIN counters n ON n.no = a.no WHERE a.id = ?";
 
-pub(super) const EVERY_ACCOUNT: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
+const EVERY_ACCOUNT: &str = "SELECT a.*, n.closed, n.debits_pending, n.debits_posted,
     n.credits_pending, n.credits_posted FROM accounts a JOIN counters n ON n.no = a.no
     ORDER BY a.no";
 
@@ -95,8 +98,46 @@ pub(super) fn place(row: &SqliteRow) -> Result<Place> {
     Ok(Place::from_number(count(row, "seq")?))
 }
 
-pub(super) async fn accounts(
+/// The account, and what its counters are behind.
+pub(super) async fn account(
     readers: &SqlitePool,
+    id: &AccountId,
+) -> Result<Option<(Account, Span)>> {
+    let row = sqlx::query(ACCOUNT).bind(id.as_str()).fetch_optional(readers).await;
+    let Some(row) = row.or_store_error()? else { return Ok(None) };
+    let (mut account, span) = (rows::account(&row)?, Span::of(&row)?);
+    if span.len() > 0 {
+        let no = get(&row, "no")?;
+        let mut reader = readers.acquire().await.or_store_error()?;
+        Tail::read(&mut reader, span, Some(no)).await?.add_to(no, &mut account);
+    }
+    Ok(Some((account, span)))
+}
+
+/// The sums over all accounts.
+pub(super) async fn trial_balance(
+    snapshot: &mut SqliteConnection,
+    tail: &Tail,
+) -> Result<TrialBalance> {
+    let mut balance = TrialBalance::default();
+    let mut rows = sqlx::query(EVERY_ACCOUNT).fetch(snapshot);
+    while let Some(row) = rows.try_next().await.or_store_error()? {
+        balance.add(&of_tail(&row, tail)?);
+    }
+    Ok(balance)
+}
+
+/// An account with what the tail adds to it.
+fn of_tail(row: &SqliteRow, tail: &Tail) -> Result<Account> {
+    let mut account = rows::account(row)?;
+    tail.add_to(get(row, "no")?, &mut account);
+    Ok(account)
+}
+
+/// A page, from one snapshot with the tail.
+pub(super) async fn accounts(
+    snapshot: &mut SqliteConnection,
+    tail: &Tail,
     filter: &AccountFilter,
     after: Option<&AccountId>,
     limit: usize,
@@ -112,13 +153,16 @@ pub(super) async fn accounts(
         query.push(" AND a.scale = ").push_bind(i64::from(asset.scale()));
     }
     if let Some(closed) = filter.closed {
-        query.push(" AND n.closed = ").push_bind(i64::from(closed));
+        query.push(" AND CASE WHEN a.no IN (SELECT value FROM json_each(");
+        query.push_bind(tail.with_closed(true)?).push(")) THEN 1 WHEN a.no IN (");
+        query.push("SELECT value FROM json_each(").push_bind(tail.with_closed(false)?);
+        query.push(")) THEN 0 ELSE n.closed END = ").push_bind(i64::from(closed));
     }
     let user_data = (filter.reference, filter.user_data_64, filter.user_data_32);
     with_user_data(&mut query, "a.", user_data);
     query.push(" ORDER BY a.id LIMIT +").push_bind(integer(limit));
-    let rows = query.build().fetch_all(readers).await.or_store_error()?;
-    rows.iter().map(rows::account).collect()
+    let rows = query.build().fetch_all(snapshot).await.or_store_error()?;
+    rows.iter().map(|row| of_tail(row, tail)).collect()
 }
 
 pub(super) async fn transfers(

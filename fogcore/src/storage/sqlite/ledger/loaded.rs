@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
+use super::counted::Uncounted;
 use super::postings::{self, Tail};
 use super::rows;
 use crate::error::Result;
@@ -41,6 +42,8 @@ pub(in crate::storage::sqlite) struct Known {
     horizon: Option<Timestamp>,
     /// The sides of the last transfers, which may be in no list by account yet.
     pub(super) tail: Tail,
+    /// Counters that are not in the file yet; none until somebody needs to know.
+    pub(super) uncounted: Option<Uncounted>,
 }
 
 /// How far beyond now the ids of clients may be.
@@ -122,6 +125,12 @@ impl Known {
         std::mem::take(&mut self.transfers).len() * TRANSFER
     }
 
+    /// Forgets what was loaded, but not what is not written yet.
+    pub(in crate::storage::sqlite) fn without_loaded(self) -> Self {
+        let Self { ends, horizon, tail, uncounted, .. } = self;
+        Self { ends, horizon, tail, uncounted, ..Self::default() }
+    }
+
     /// Loads the accounts; returns about how many bytes they take.
     pub(in crate::storage::sqlite) async fn load_accounts(
         &mut self,
@@ -140,14 +149,20 @@ impl Known {
         unknown.dedup();
         let found = sqlx::query(FIND_ACCOUNTS)
             .bind(texts(unknown.iter().map(AccountId::as_str))?)
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await
             .or_store_error()?;
+        let uncounted = self.uncounted(connection).await?;
+        let mut numbers = Vec::with_capacity(found.len());
         for row in &found {
-            let account = rows::account(row)?;
-            self.accounts.insert(account.id.clone(), get(row, "no")?);
+            let (no, mut account) = (get(row, "no")?, rows::account(row)?);
+            if let Some(counters) = uncounted.get(no) {
+                counters.put_into(&mut account);
+            }
+            numbers.push((account.id.clone(), no));
             book.load_account(account);
         }
+        self.accounts.extend(numbers);
         let bytes = unknown.len() * ACCOUNT;
         unknown.retain(|id| !self.accounts.contains_key(id));
         self.missing.extend(unknown);

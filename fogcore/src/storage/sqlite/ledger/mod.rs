@@ -1,9 +1,11 @@
 //! Accounts and transfers in SQLite.
 //!
 //! What a batch touches is loaded into the book and stays there ([`loaded`]); what it changed goes
-//! back in few statements ([`save`]). Readers have queries of their own ([`find`]).
+//! back in few statements ([`save`]), and counters some time later ([`counted`]). Readers have queries
+//! of their own ([`find`]).
 
 mod begin;
+mod counted;
 mod find;
 mod loaded;
 mod postings;
@@ -12,14 +14,15 @@ mod save;
 mod verify;
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use sqlx::{Sqlite, Transaction};
 
 pub(super) use self::begin::{begin_chain, is_without_chain};
+use self::counted::{Span, Tail};
 pub(super) use self::loaded::Known;
 use super::SqliteStore;
-use super::error::{OrStoreError, StoreError};
+use super::error::OrStoreError;
 use super::rows::{damaged, id, id_bytes, integer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{AccountId, TransferId};
 use crate::ledger::{
     Account, AccountBalance, AccountFilter, Applied, BalanceEntry, Fault, Head, JournalEntry,
@@ -27,6 +30,28 @@ use crate::ledger::{
 };
 use crate::registry::page_limit;
 use crate::time::Timestamp;
+
+/// From how many transfers on readers ask the writer to write counters: it costs them more to add up
+/// so many than to ask.
+const LONG: i64 = 256;
+
+impl SqliteStore {
+    /// One transaction reads one snapshot: with what is to be added to counters.
+    async fn snapshot(&self) -> Result<(Transaction<'static, Sqlite>, Tail)> {
+        let mut snapshot = self.readers.begin().await.or_store_error()?;
+        let span = Span::read(&mut snapshot).await?;
+        let tail = Tail::read(&mut snapshot, span, None).await?;
+        self.found(span);
+        Ok((snapshot, tail))
+    }
+
+    /// A reader found such a tail. It does not wait: what it needs follows from the journal.
+    fn found(&self, span: Span) {
+        if span.len() >= LONG {
+            self.writer.count(&self.counting);
+        }
+    }
+}
 
 #[async_trait]
 impl LedgerStore for SqliteStore {
@@ -52,12 +77,11 @@ impl LedgerStore for SqliteStore {
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>> {
-        let row = sqlx::query(find::ACCOUNT)
-            .bind(account.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .or_store_error()?;
-        row.map(|row| rows::account(&row)).transpose()
+        let found = find::account(&self.readers, account).await?;
+        Ok(found.map(|(account, span)| {
+            self.found(span);
+            account
+        }))
     }
 
     async fn accounts(
@@ -66,7 +90,11 @@ impl LedgerStore for SqliteStore {
         after: Option<&AccountId>,
         limit: usize,
     ) -> Result<Vec<Account>> {
-        find::accounts(&self.readers, filter, after, page_limit(limit)?).await
+        let limit = page_limit(limit)?;
+        let (mut snapshot, tail) = self.snapshot().await?;
+        let found = find::accounts(&mut snapshot, &tail, filter, after, limit).await;
+        snapshot.rollback().await.or_store_error()?;
+        found
     }
 
     async fn posted(&self, transfer: TransferId) -> Result<Option<Posted>> {
@@ -123,15 +151,10 @@ impl LedgerStore for SqliteStore {
     }
 
     async fn trial_balance(&self) -> Result<TrialBalance> {
-        // One statement reads one snapshot.
-        sqlx::query(find::EVERY_ACCOUNT)
-            .fetch(&self.readers)
-            .map_err(|error| Error::from(StoreError(error)))
-            .try_fold(TrialBalance::default(), |mut balance, row| async move {
-                balance.add(&rows::account(&row)?);
-                Ok(balance)
-            })
-            .await
+        let (mut snapshot, tail) = self.snapshot().await?;
+        let balance = find::trial_balance(&mut snapshot, &tail).await;
+        snapshot.rollback().await.or_store_error()?;
+        balance
     }
 
     async fn verify(&self, anchors: &[Head]) -> Result<Verified> {

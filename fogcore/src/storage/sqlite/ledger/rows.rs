@@ -8,6 +8,7 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use super::counted::Counters;
 use crate::amount::{Amount, Asset};
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
@@ -37,16 +38,21 @@ pub(super) fn flags(account: &Account) -> i64 {
     flags.into_iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum()
 }
 
-/// An account as it is now.
+/// An account, with its counters.
 pub(super) fn account(row: &SqliteRow) -> Result<Account> {
-    Ok(Account {
-        closed: switch(row, "closed")?,
-        debits_pending: counter(row, "debits_pending")?,
-        debits_posted: counter(row, "debits_posted")?,
-        credits_pending: counter(row, "credits_pending")?,
-        credits_posted: counter(row, "credits_posted")?,
-        ..opened(row)?
-    })
+    let mut account = opened(row)?;
+    counters_of(row)?.put_into(&mut account);
+    Ok(account)
+}
+
+/// What of an account changes.
+pub(super) fn counters_of(row: &SqliteRow) -> Result<Counters> {
+    let columns = ["debits_pending", "debits_posted", "credits_pending", "credits_posted"];
+    let mut amounts = [Amount::ZERO; 4];
+    for (amount, column) in amounts.iter_mut().zip(columns) {
+        *amount = counter(row, column)?;
+    }
+    Ok(Counters { closed: switch(row, "closed")?, amounts })
 }
 
 /// An account as it was opened.

@@ -1,12 +1,13 @@
 //! The ledger's way back into the file: statements per batch, not per transfer.
 
+use std::collections::HashMap;
 use std::mem;
 
 use sqlx::SqliteConnection;
 
+use super::counted::{COUNTERS, Counters, bind_counters};
 use super::loaded::{ACCOUNT, Known};
 use super::rows::{counters, flags, long, purpose_name, short, state_number, type_number};
-use crate::amount::Amount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AccountId, TransferId};
 use crate::ledger::chain::Linking;
@@ -35,7 +36,6 @@ type LinkRows<'b> = Box<dyn Iterator<Item = Row<'b>> + Send + 'b>;
 #[derive(Default)]
 pub(in crate::storage::sqlite) struct Written<'b> {
     opened: Vec<(i64, &'b Account)>,
-    counters: Vec<(i64, &'b Account)>,
     plain: Vec<Placed<'b>>,
     other: Vec<Placed<'b>>,
     ended: Vec<(i64, &'b Posted)>,
@@ -65,11 +65,7 @@ impl Known {
             self.accounts.insert(account.id.clone(), ends.account);
             opened.push((ends.account, account));
         }
-        let changed = changes.accounts.iter().filter_map(|id| book.account(id));
-        let counters = changed.map(|account| Ok((self.account(&account.id)?, account)));
-        let mut counters: Vec<_> = counters.collect::<Result<_>>()?;
-        // In the table's order, each is next to the one before.
-        counters.sort_unstable_by_key(|(no, _)| *no);
+        self.uncount(connection, book, changes).await?;
         let (mut plain, mut other) = (Vec::with_capacity(changes.journal.len()), Vec::new());
         let mut history = changes.history.iter().peekable();
         let posted = || changes.journal.iter().filter_map(|id| book.transfer(*id));
@@ -104,10 +100,32 @@ impl Known {
         let rows = changes.opened.iter().map(Row::Opened).chain(posted().map(Row::Posted));
         let rows = rows.chain(changes.failed.iter().map(|failed| failed.row()));
         let link = Some((linking, Box::new(rows) as LinkRows<'b>));
+        self.uncounted(connection).await?.made(ends.transfer);
         self.ends = Some(ends);
         let bytes = opened.len() * ACCOUNT;
         let failed = (first_failed..).zip(changes.failed.iter().copied()).collect();
-        Ok(Written { opened, counters, plain, other, ended, failed, link, bytes })
+        Ok(Written { opened, plain, other, ended, failed, link, bytes })
+    }
+
+    /// Keeps what accounts have now, to be written later.
+    async fn uncount(
+        &mut self,
+        connection: &mut SqliteConnection,
+        book: &Book,
+        changes: &BookChanges,
+    ) -> Result<()> {
+        // Whatever was only opened is written as it was then.
+        let opened: HashMap<_, _> =
+            changes.opened.iter().map(|account| (&account.id, account)).collect();
+        let changed = changes.accounts.iter().filter_map(|id| book.account(id));
+        let changed = changed.filter(|account| opened.get(&account.id) != Some(account));
+        let changed = changed.map(|account| Ok((self.account(&account.id)?, account)));
+        let changed = changed.collect::<Result<Vec<_>>>()?;
+        let uncounted = self.uncounted(connection).await?;
+        for (no, account) in changed {
+            uncounted.set(no, Counters::of(account));
+        }
+        Ok(())
     }
 
     /// Writes the link of what was written, and goes on from it.
@@ -157,8 +175,11 @@ impl<'b> Written<'b> {
         &'s mut self,
         known: &'s Known,
     ) -> impl Iterator<Item = Result<Batch>> + use<'s, 'b> {
+        let counters = self.opened.iter().map(|(no, account)| (*no, Counters::of(account)));
+        let counters = counters.collect();
         let statements = OPENED
             .batches(mem::take(&mut self.opened), bind_opened)
+            .chain(COUNTERS.batches(counters, bind_counters))
             .chain(PLAIN.batches(mem::take(&mut self.plain), |row, placed| {
                 bind_plain(row, &placed);
                 Ok(())
@@ -167,7 +188,6 @@ impl<'b> Written<'b> {
                 bind_other(row, &placed, known)
             }))
             .chain(ENDED.batches(mem::take(&mut self.ended), bind_ended))
-            .chain(COUNTERS.batches(mem::take(&mut self.counters), bind_counters))
             .chain(FAILED.batches(mem::take(&mut self.failed), bind_failed));
         // With each statement a part of the link: both are made while SQLite runs the one before.
         statements.inspect(|_| {
@@ -197,30 +217,6 @@ fn bind_opened(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
         .push(short(account.user_data_32))
         .push(account.opened_at.as_micros());
     Ok(())
-}
-
-const COUNTERS: Rows = Rows {
-    head: "INSERT OR REPLACE INTO counters
-        (no, closed, debits_pending, debits_posted, credits_pending, credits_posted)
-        SELECT * FROM (",
-    columns: 6,
-    tail: NO_FILLING,
-};
-
-fn bind_counters(row: &mut Values, (no, account): (i64, &Account)) -> Result<()> {
-    row.push(no).push(i64::from(account.closed));
-    let (debits, credits) = (
-        [account.debits_pending, account.debits_posted],
-        [account.credits_pending, account.credits_posted],
-    );
-    amounts(row, debits.into_iter().chain(credits));
-    Ok(())
-}
-
-fn amounts(row: &mut Values, amounts: impl Iterator<Item = Amount>) {
-    for amount in amounts {
-        row.push((!amount.is_zero()).then(|| amount_bytes(amount)));
-    }
 }
 
 /// Most transfers: direct, with nothing special.

@@ -2,6 +2,7 @@
 
 use sqlx::{Executor, Row as _, SqliteConnection};
 
+use super::counted::Span;
 use super::loaded::WRITER;
 use super::{find, integer, postings, rows};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +21,11 @@ pub(super) async fn verify(
 ) -> Result<Verified> {
     sound(connection).await?;
     let (mut verifier, mut audit) = (Verifier::new(anchors), Audit::default());
-    let (mut ends, mut number) = (Ends::default(), 0_i64);
+    let counted = Span::read(connection).await?.counted;
+    let (mut ends, mut number) = (Ends { counted, ..Ends::default() }, 0_i64);
+    if counted == 0 {
+        audit.mark();
+    }
     loop {
         let links = sqlx::query(
             "SELECT * FROM ledger_links WHERE writer = ? AND number > ? ORDER BY number LIMIT +?",
@@ -64,6 +69,8 @@ struct Ends {
     account: i64,
     transfer: i64,
     failed: i64,
+    /// The transfer after which accounts had what their counters say.
+    counted: i64,
 }
 
 /// Pages are whole, and indexes have what their tables have.
@@ -111,6 +118,9 @@ async fn verify_link(
             }
         }
         posted.push(one);
+        if integer(place.number()) == ends.counted {
+            audit.mark();
+        }
     }
     let failed = failed.iter().map(rows::failed).collect::<Result<Vec<_>>>()?;
     let rows = opened.iter().map(Row::Opened).chain(posted.iter().map(Row::Posted));
