@@ -1,14 +1,16 @@
 //! What readers ask of the ledger.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
 use futures::TryStreamExt;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::counted::{Span, Tail};
 use super::{id, id_bytes, integer, rows};
 use crate::error::Result;
 use crate::id::{AccountId, TransferId};
-use crate::ledger::{Account, AccountFilter, JournalEntry, Place, Side, TransferFilter, TrialBalance};
+use crate::ledger::{
+    Account, AccountFilter, JournalEntry, Place, Side, TransferFilter, TrialBalance,
+};
 use crate::storage::sqlite::error::OrStoreError;
 use crate::storage::sqlite::rows::{count, get};
 use crate::time::Timestamp;
