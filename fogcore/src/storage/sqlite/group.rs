@@ -98,8 +98,10 @@ impl writer::Transactor for Transactor {
     }
 
     async fn close(mut self) {
-        // So that nobody has to make it from the journal.
+        // So that nobody has to make it from the journal; but that is no reason to wait for others.
         if self.loaded.known.tail() > 0
+            && let Some(connection) = &mut self.connection
+            && connection.execute("PRAGMA busy_timeout = 0").await.is_ok()
             && let Err(failure) = self.attempt(&mut [Request::Count(Counting::default())]).await
         {
             tracing::debug!(error = %Error::from(failure), "counters are left to the journal");
@@ -228,8 +230,8 @@ impl Transactor {
     }
 }
 
-/// A tail that is short enough for readers, while the writer has other things to do: they add up so
-/// many transfers in less than a millisecond.
+/// A tail that is short enough for readers, while the writer has other things to do: to find those of
+/// one account among so many takes less than a millisecond.
 const SHORT: i64 = 4_096;
 
 /// Begins, and tells a number that is another one whenever somebody else changed the file.
