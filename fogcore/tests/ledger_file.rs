@@ -518,7 +518,7 @@ async fn a_file_of_each_later_schema_has_all_that_was_put_in() {
         let verified = store.verify(&[]).await.unwrap();
         (accounts, journal, history, verified)
     };
-    for schema in ["0002", "0003"] {
+    for schema in ["0002", "0003", "0006", "0007"] {
         let (_folder, path) = fixture(schema);
         let kept = open(&path).await;
         assert_eq!(everything(&kept).await, everything(&fresh).await, "{schema}");

@@ -164,7 +164,8 @@ fn no_node(node: &NodeId) -> Error {
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
-    use super::*;
+    use crate::error::ErrorKind;
+    use crate::storage::{open, sqlite_options};
 
     #[tokio::test]
     async fn a_url_sets_what_it_names_and_nothing_else() {
