@@ -173,13 +173,14 @@ impl Loaded {
     }
 
     /// Forgets the transfers once all is more than so many bytes, because few are asked for again;
-    /// and everything, if the rest is still more than half of that. What is needed is loaded again.
+    /// and everything, if the rest leaves less than an eighth of that to the next transfers. What is
+    /// needed is loaded again.
     pub(super) fn trim(&mut self, most: usize) {
         if self.kept <= most {
             return;
         }
         self.kept -= self.known.forget_transfers(&mut self.set.book).min(self.kept);
-        if self.kept > most / 2 {
+        if self.kept > most - most / 8 {
             let known = std::mem::take(&mut self.known).without_loaded();
             *self = Self { known, ..Self::default() };
         }
