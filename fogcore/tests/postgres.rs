@@ -18,7 +18,7 @@ use fogcore::ledger::{
 use fogcore::registry::{Heartbeat, LivenessPolicy, Node, NodeRecord, NodeStore, PowerPolicy};
 use fogcore::scheduler::queue::FairShares;
 use fogcore::scheduler::{
-    Candidate, LeaseRequest, NewTask, PlacementPolicy, QueuePolicy, TaskSpec, TaskStore,
+    Candidate, LeaseRequest, NewTask, PlacementPolicy, QueuePolicy, Selector, TaskSpec, TaskStore,
 };
 use fogcore::storage::postgres::{PostgresOptions, PostgresStore};
 use fogcore::storage::{self, Stores};
@@ -424,6 +424,38 @@ async fn stores_that_open_an_empty_database_together_all_succeed() {
     let mut reader = PgConnection::connect(&database.url()).await.unwrap();
     let row = reader.fetch_one("SELECT writer FROM ledger_links").await.unwrap();
     assert!((1..=6).contains(&row.get::<i32, _>(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tasks_needed_in_the_old_form_they_still_need() {
+    let database = Database::fresh().await;
+    let store = open(&database.url()).await;
+    let mut spec = TaskSpec::new("work".parse().unwrap());
+    spec.requirements.cpu_milli = 2_000;
+    spec.requirements.memory_mib = 512;
+    spec.requirements.required = vec![Selector::is("os", "linux")];
+    let spec = Arc::new(spec);
+    let new = |name: &str| NewTask {
+        id: TaskId::derive(name.as_bytes(), "postgres tests"),
+        spec: spec.clone(),
+        payload: "".into(),
+    };
+    let ids = ["old", "new"].map(|name| new(name).id);
+    let submitted = store.submit(vec![new("old"), new("new")], QueuePolicy::default(), NOW).await;
+    assert!(submitted.unwrap().iter().all(Result::is_ok));
+    let tasks = async |store: &PostgresStore| {
+        [store.task(ids[0]).await.unwrap().unwrap(), store.task(ids[1]).await.unwrap().unwrap()]
+    };
+    let before = tasks(&store).await;
+    drop(store);
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    let needs = r#"{"cpu_cores": 2, "memory_mib": 512, "labels": {"os": "linux"}}"#;
+    let rewrite = "UPDATE tasks
+        SET task = jsonb_set(task::jsonb, '{spec,requirements}', $1::jsonb)::text WHERE id = $2";
+    let rewritten = sqlx::query(rewrite).bind(needs).bind(ids[0].uuid());
+    assert_eq!(rewritten.execute(&mut connection).await.unwrap().rows_affected(), 1);
+    connection.execute("DELETE FROM _sqlx_migrations WHERE version >= 5").await.unwrap();
+    assert_eq!(tasks(&*open(&database.url()).await).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,13 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fogcore::id::{TaskId, TransferId};
 use fogcore::ledger::{Account, AccountFilter, Purpose, Transfer};
 use fogcore::registry::{Heartbeat, NodeFilter};
-use fogcore::scheduler::{NewTask, QueuePolicy, TaskFilter, TaskSpec, TaskState, settlement};
+use fogcore::scheduler::{
+    NewTask, QueuePolicy, Selector, TaskFilter, TaskSpec, TaskState, settlement,
+};
 use fogcore::storage::Stores;
 use fogcore::storage::sqlite::{SqliteOptions, SqliteStore};
 use fogcore::{Error, ErrorKind, Fog, FogConfig, Result};
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::task::JoinSet;
 
 use common::{
@@ -628,13 +632,38 @@ async fn a_task_spec_comes_back_from_the_disk_as_it_was() {
     let (store, fog) = open(&path).await;
     fund(&fog).await;
     let mut full = TaskSpec { priority: -7, max_attempts: 1_000, ..paid() };
-    let odd = fogcore::scheduler::Selector::is("größe", "\u{1f98a} \"'\0");
+    let odd = Selector::is("größe", "\u{1f98a} \"'\0");
     full.requirements.required.push(odd);
     full.requirements.region = Some(String::new());
     let before = fog.submit(full.named("ключ".parse().unwrap()), vec![0_u8, 255]).await.unwrap();
     soon(store.close()).await;
     let (_store, fog) = open(&path).await;
     assert_eq!(fog.task(before.id).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn what_tasks_needed_in_the_old_form_they_still_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fog.db");
+    let (store, fog) = open(&path).await;
+    let mut spec = spec();
+    spec.requirements.cpu_milli = 2_000;
+    spec.requirements.memory_mib = 512;
+    spec.requirements.required = vec![Selector::is("os", "linux"), Selector::is("größe", "\"2\"")];
+    let old = fog.submit(spec.clone(), "old").await.unwrap();
+    let new = fog.submit(spec, "new").await.unwrap();
+    soon(store.close()).await;
+    let needs = r#"{"cpu_cores":2,"memory_mib":512,"labels":{"os":"linux","größe":"\"2\""}}"#;
+    let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    let rewrite = "UPDATE tasks SET task = json_set(task, '$.spec.requirements', json(?))
+        WHERE id = ?";
+    let rewritten = sqlx::query(rewrite).bind(needs).bind(old.id.uuid().as_bytes().to_vec());
+    assert_eq!(rewritten.execute(&mut connection).await.unwrap().rows_affected(), 1);
+    connection.execute("DELETE FROM _sqlx_migrations WHERE version >= 8").await.unwrap();
+    connection.close().await.unwrap();
+    let (_store, fog) = open(&path).await;
+    assert_eq!(fog.task(old.id).await.unwrap(), old);
+    assert_eq!(fog.task(new.id).await.unwrap(), new);
 }
 
 #[test]
