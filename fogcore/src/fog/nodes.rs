@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rand::seq::IndexedRandom;
+use rand::seq::{IteratorRandom, index};
 
 use super::{Fog, Shared};
 use crate::error::Result;
@@ -118,17 +118,21 @@ impl Shared {
         if self.config.max_rivals == 0 {
             return Ok(Vec::new());
         }
-        let known = self.known_nodes().await?;
-        let may: Vec<_> = known
-            .iter()
-            .filter(|record| record.node.id != asker.id && record.node.slots > 0)
-            .filter(|record| !record.node.serves.is_disjoint(&asker.serves))
-            .collect();
-        if may.len() <= self.config.max_rivals {
-            return Ok(may.into_iter().cloned().collect());
-        }
+        let (known, most) = (self.known_nodes().await?, self.config.max_rivals);
+        let may = |record: &&NodeRecord| {
+            record.node.id != asker.id
+                && record.node.slots > 0
+                && !record.node.serves.is_disjoint(&asker.serves)
+        };
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(may.sample(&mut *dice, self.config.max_rivals).map(|record| (*record).clone()).collect())
+        // Where most nodes do the same, a few draws find enough; each asker would else look at all.
+        let drawn = index::sample(&mut *dice, known.len(), known.len().min(4 * most));
+        let some = drawn.iter().filter_map(|place| known.get(place)).filter(may).take(most);
+        let some: Vec<_> = some.cloned().collect();
+        if some.len() == most {
+            return Ok(some);
+        }
+        Ok(known.iter().filter(may).sample(&mut *dice, most).into_iter().cloned().collect())
     }
 
     /// A snapshot of the registry that is a moment old: good enough to weigh rivals by.

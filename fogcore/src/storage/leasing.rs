@@ -1,6 +1,6 @@
 //! What looking for work has in common in every database.
 
-use crate::scheduler::queue::{Demand, Lane, Rank};
+use crate::scheduler::queue::{Demand, Lane, Rank, Turns};
 use crate::scheduler::{Candidate, Load, Task};
 use crate::time::Timestamp;
 
@@ -9,6 +9,20 @@ pub(super) const MAX_CLASSES: usize = 256;
 
 /// So much is granted in one group before it is written: every look goes past it.
 pub(super) const MOST_UNWRITTEN: usize = 256;
+
+/// Where a writer's looks for work stand.
+pub(super) struct Search {
+    /// The class of tasks after which the next one begins.
+    pub(super) cursor: i64,
+    /// Whose turn it was.
+    pub(super) turns: Turns,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { cursor: i64::MIN, turns: Turns::default() }
+    }
+}
 
 /// A class of tasks that an asker may be given, as one of them tells.
 pub(super) struct Fitting<'h> {

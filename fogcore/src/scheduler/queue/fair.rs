@@ -4,11 +4,23 @@
 //! are done, and counting tasks would be unfair to those whose tasks are small. So each payer has a
 //! *dominant share*: the largest of the shares that their running tasks have of the fog's slots, CPU,
 //! memory and GPUs. The next task is one of the payer whose dominant share, divided by their weight,
-//! is the smallest (Ghodsi et al., NSDI 2011). Who has nothing is served before who has something,
-//! so nobody starves.
+//! is the smallest (Ghodsi et al., NSDI 2011). Among equal shares, whoever waits longest for a turn
+//! is next ([`Turns`]); only among those who had none does the order of tasks decide.
+//!
+//! # How long a first task waits
+//!
+//! Shares alone starve: where there are more payers than slots, most have nothing at any moment, and
+//! of those the ones with an old backlog would always be first. With turns, let a payer have
+//! nothing running and one ready task that any node can run, beside `k` other payers with tasks of
+//! the same priority that never run out, in a fog of `n` slots, `m` processes and tasks that take
+//! `d` at most. Somebody else is given a slot before only if they have nothing either, and had no
+//! turn since: so at most once in each process, `m·k` times in all. All slots fall free within `d`,
+//! so the task begins after at most `d·(⌊m·k / n⌋ + 1)`, and the time that a free node takes to ask.
+//! Tasks of a higher priority, and tasks that need a certain node, know no such bound. A process
+//! that was started anew has forgotten the turns, and counts twice.
 //!
 //! ```
-//! use fogcore::scheduler::queue::{Demand, FairShares, Lane, Rank, fair};
+//! use fogcore::scheduler::queue::{Demand, FairShares, Lane, Rank, Turns, fair};
 //!
 //! let rank = |place| Rank { priority: 0, deadline: None, place };
 //! let lane = |payer: &str, cpu_milli, places: [i64; 3]| Lane {
@@ -20,7 +32,8 @@
 //! let shares = FairShares { capacity, ..FairShares::default() };
 //! // Alice was first, but one of her tasks takes as much of the fog as two of Bob's.
 //! let lanes = vec![lane("alice", 2_000, [1, 2, 3]), lane("bob", 1_000, [4, 5, 6])];
-//! assert_eq!(fair::order(lanes, &shares, &|_| Demand::default(), 6), [1, 4, 5, 2, 6, 3]);
+//! let order = fair::order(lanes, &shares, &|_| Demand::default(), &Turns::default(), 6);
+//! assert_eq!(order, [1, 4, 5, 2, 6, 3]);
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -111,38 +124,76 @@ impl FairShares {
     }
 }
 
+/// Who was given something when, as far as one process knows: it is forgotten with it.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    last: u64,
+    of: HashMap<Option<AccountId>, u64>,
+}
+
+impl Turns {
+    /// So many payers are remembered; then all are forgotten, and begin anew as equals.
+    const MOST: usize = 65_536;
+
+    /// Remembers that `payer` was given something now.
+    pub fn serve(&mut self, payer: Option<&AccountId>) {
+        self.last += 1;
+        if self.of.len() >= Self::MOST && !self.of.contains_key(&payer.cloned()) {
+            self.of.clear();
+        }
+        self.of.insert(payer.cloned(), self.last);
+    }
+
+    /// When `payer` was last given something: later is more, 0 is never.
+    fn latest(&self, payer: &Option<AccountId>) -> u64 {
+        self.of.get(payer).copied().unwrap_or_default()
+    }
+}
+
+/// What a payer has, and when they last had a turn.
+struct Standing {
+    taken: Demand,
+    share: f64,
+    turn: u64,
+}
+
 /// The places of the tasks that are next, at most `most`, as if each were given away when its turn
-/// comes; `taken` tells what a payer's running tasks take before the first one.
+/// comes; `taken` tells what a payer's running tasks take before the first one, and `turns` who was
+/// given something when.
 #[must_use]
 pub fn order(
     mut lanes: Vec<Lane>,
     shares: &FairShares,
     taken: &dyn Fn(Option<&AccountId>) -> Demand,
+    turns: &Turns,
     most: usize,
 ) -> Vec<i64> {
     let mut payers: HashMap<Option<AccountId>, usize> = HashMap::new();
-    let mut standing: Vec<(Demand, f64)> = Vec::new();
+    let mut standing: Vec<Standing> = Vec::new();
     let mut owner = Vec::with_capacity(lanes.len());
     for lane in &lanes {
         let next = standing.len();
         let payer = *payers.entry(lane.payer.clone()).or_insert(next);
         if payer == next {
             let taken = taken(lane.payer.as_ref());
-            standing.push((taken, shares.dominant(lane.payer.as_ref(), taken)));
+            let share = shares.dominant(lane.payer.as_ref(), taken);
+            standing.push(Standing { taken, share, turn: turns.latest(&lane.payer) });
         }
         owner.push(payer);
     }
     let mut order = Vec::new();
+    let mut turn = turns.last;
     while order.len() < most {
-        let share = |lane: usize| owner.get(lane).and_then(|payer| standing.get(*payer));
+        let has = |lane: usize| owner.get(lane).and_then(|payer| standing.get(*payer));
         let heads = lanes.iter().enumerate().filter_map(|(index, lane)| {
-            let (head, (_, share)) = (lane.waiting.front()?, share(index)?);
-            Some((index, *head, *share))
+            let (head, has) = (lane.waiting.front()?, has(index)?);
+            Some((index, *head, has.share, has.turn))
         });
-        let next = heads.min_by(|(_, one, a), (_, other, b)| {
-            other.priority.cmp(&one.priority).then(a.total_cmp(b)).then_with(|| one.cmp(other))
+        let next = heads.min_by(|(_, one, a, before), (_, other, b, after)| {
+            let by_share = other.priority.cmp(&one.priority).then(a.total_cmp(b));
+            by_share.then(before.cmp(after)).then_with(|| one.cmp(other))
         });
-        let Some((index, head, _)) = next else { break };
+        let Some((index, head, ..)) = next else { break };
         order.push(head.place);
         let Some((lane, standing)) =
             lanes.get_mut(index).zip(owner.get(index).and_then(|payer| standing.get_mut(*payer)))
@@ -150,8 +201,10 @@ pub fn order(
             break;
         };
         lane.waiting.pop_front();
-        standing.0 = standing.0.plus(lane.demand);
-        standing.1 = shares.dominant(lane.payer.as_ref(), standing.0);
+        turn += 1;
+        standing.turn = turn;
+        standing.taken = standing.taken.plus(lane.demand);
+        standing.share = shares.dominant(lane.payer.as_ref(), standing.taken);
     }
     order
 }
@@ -197,7 +250,8 @@ mod tests {
             Some("alice") => Demand { slots: 5, ..Demand::default() },
             _ => Demand::default(),
         };
-        assert_eq!(order(lanes, &FairShares::default(), &taken, 9), [1, 3, 2]);
+        let order = order(lanes, &FairShares::default(), &taken, &Turns::default(), 9);
+        assert_eq!(order, [1, 3, 2]);
     }
 
     #[test]
@@ -206,7 +260,7 @@ mod tests {
         let shares = FairShares { capacity: slot(), weights: Arc::new(weights) };
         let ranks = |from: i64| (from..from + 100).map(|place| rank(0, place)).collect();
         let lanes = vec![lane("alice", slot(), ranks(0)), lane("bob", slot(), ranks(1_000))];
-        let order = order(lanes, &shares, &|_| Demand::default(), 40);
+        let order = order(lanes, &shares, &|_| Demand::default(), &Turns::default(), 40);
         assert_eq!(order.iter().filter(|place| **place < 1_000).count(), 30);
     }
 
@@ -220,6 +274,55 @@ mod tests {
     }
 
     proptest! {
+        /// Others have backlogs that are older than a newcomer's only task, and `slots` tasks run at
+        /// a time, in whatever order they end: the newcomer is next after at most as many tasks as
+        /// there are others, however few slots there are.
+        #[test]
+        fn a_first_task_waits_for_no_more_than_one_of_each_other(
+            others in 1_usize..8,
+            slots in 1_i64..10,
+            before in 0_usize..40,
+            ends in prop::collection::vec(0_usize..100, 60),
+        ) {
+            let shares = FairShares {
+                capacity: Demand { slots, ..Demand::default() },
+                ..FairShares::default()
+            };
+            let (mut running, mut turns) = (Vec::new(), Turns::default());
+            let mut next = vec![0_i64; others];
+            let newcomer: Option<AccountId> = "newcomer".parse().ok();
+            for (given, end) in ends.iter().enumerate() {
+                let has = |payer: Option<&AccountId>| {
+                    let count = running.iter().filter(|p: &&Option<AccountId>| p.as_ref() == payer);
+                    Demand { slots: i64::try_from(count.count()).unwrap(), ..Demand::default() }
+                };
+                let mut lanes: Vec<_> = (0..others)
+                    .map(|payer| {
+                        let place = i64::try_from(payer).unwrap() * 1_000 + next[payer];
+                        lane(&format!("p{payer}"), slot(), vec![rank(0, place)])
+                    })
+                    .collect();
+                if given >= before {
+                    lanes.push(lane("newcomer", slot(), vec![rank(0, 1_000_000)]));
+                }
+                let place = order(lanes, &shares, &has, &turns, 1)[0];
+                if place == 1_000_000 {
+                    prop_assert!(given - before <= others);
+                    return Ok(());
+                }
+                let payer = usize::try_from(place / 1_000).unwrap();
+                next[payer] += 1;
+                let payer = format!("p{payer}").parse().ok();
+                prop_assert_ne!(&payer, &newcomer);
+                turns.serve(payer.as_ref());
+                running.push(payer);
+                if i64::try_from(running.len()).unwrap() >= slots {
+                    running.swap_remove(end % running.len());
+                }
+            }
+            prop_assert!(false, "the newcomer was never served");
+        }
+
         /// While everybody has something to do, nobody's dominant share is ever further behind
         /// another's than one task of the other's: so nobody starves.
         #[test]
@@ -240,7 +343,7 @@ mod tests {
                 let ranks = (from..from + 200).map(|place| rank(0, place)).collect();
                 lane(&format!("p{payer}"), *demand, ranks)
             });
-            let given = order(lanes.collect(), &shares, &|_| Demand::default(), steps);
+            let given = order(lanes.collect(), &shares, &|_| Demand::default(), &Turns::default(), steps);
             prop_assert_eq!(given.len(), steps);
             let share = |payer: usize| {
                 let count = given.iter().filter(|place| usize::try_from(**place / 1_000) == Ok(payer)).count();

@@ -23,7 +23,7 @@ pub mod preempt;
 pub(in crate::scheduler) use self::count::count_change;
 pub use self::{
     count::{Count, Counts, Demand, Group},
-    fair::{FairShares, Lane, Rank},
+    fair::{FairShares, Lane, Rank, Turns},
     forecast::{Ahead, Durations, Forecast, LatePolicy},
     policy::QueuePolicy,
     preempt::{PreemptionPolicy, Victim},

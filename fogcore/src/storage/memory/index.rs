@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::{NodeId, TaskId};
-use crate::scheduler::queue::{Ahead, Counts, Demand, Lane, Rank, count, fair};
+use crate::scheduler::queue::{Ahead, Counts, Demand, Lane, Rank, Turns, count, fair};
 use crate::scheduler::{LeaseRequest, Load, Task, TaskCounts, TaskState, WorkingSet};
 use crate::time::Timestamp;
 
@@ -23,6 +23,8 @@ pub(super) struct TaskIndex {
     /// Tasks that ended, by when what belongs to them goes.
     kept: BTreeSet<(Timestamp, TaskId)>,
     counts: Counts,
+    /// Whose turn it was.
+    pub(super) turns: Turns,
 }
 
 #[derive(Debug)]
@@ -159,6 +161,7 @@ impl TaskIndex {
             lanes,
             &request.shares,
             &|payer| count::taken(&self.counts, payer),
+            &self.turns,
             limit + REPLICAS,
         );
         let places = order.into_iter().filter_map(|place| u64::try_from(place).ok());

@@ -56,6 +56,7 @@ impl TaskStore for MemoryStore {
                         state.set.lease(id, *explanation, owner.as_ref(), now, expires_at)?;
                     let payload = state.payloads.get(&task.work()).cloned().unwrap_or_default();
                     let checkpoint = state.checkpoints.get(&id).cloned();
+                    state.index.turns.serve(task.spec.payer());
                     assignments.push(Assignment { task, payload, checkpoint });
                 }
                 Offer::Unfit => {}

@@ -14,6 +14,7 @@ use super::select::grant;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ledger::Chain;
+use crate::storage::leasing::Search;
 use crate::storage::request::{Lease, Wanted};
 use crate::storage::writer;
 
@@ -26,8 +27,7 @@ pub(super) struct Transactor {
     connect: PgConnectOptions,
     session: Option<Session>,
     patience: Patience,
-    /// The class of tasks after which the next look for work begins.
-    cursor: i64,
+    search: Search,
 }
 
 /// How long is waited for what.
@@ -41,7 +41,7 @@ pub(super) struct Patience {
 
 impl Transactor {
     pub(super) fn new(connect: PgConnectOptions, session: Session, patience: Patience) -> Self {
-        Self { connect, session: Some(session), patience, cursor: i64::MIN }
+        Self { connect, session: Some(session), patience, search: Search::default() }
     }
 }
 
@@ -170,7 +170,7 @@ impl Transactor {
         }
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();
         if !leases.is_empty() {
-            grant(connection, &mut loaded, &mut self.cursor, &mut leases).await?;
+            grant(connection, &mut loaded, &mut self.search, &mut leases).await?;
         }
         Ok(())
     }

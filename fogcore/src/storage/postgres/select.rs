@@ -15,10 +15,10 @@ use super::loaded::Loaded;
 use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
-use crate::scheduler::queue::{Demand, Rank, count as counts, fair};
+use crate::scheduler::queue::{Demand, Rank, Turns, count as counts, fair};
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
 use crate::storage::leasing::{
-    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, fitting, has_one_payer,
+    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, Search, fitting, has_one_payer,
     has_replicas,
 };
 use crate::storage::request::{Lease, Wanted};
@@ -30,10 +30,10 @@ const PASSED_OVER: usize = 256;
 pub(super) async fn grant(
     connection: &mut PgConnection,
     loaded: &mut Loaded,
-    cursor: &mut i64,
+    search: &mut Search,
     leases: &mut [&mut Lease],
 ) -> Result<(), Failure> {
-    let heads = class_heads(connection, cursor).await?;
+    let heads = class_heads(connection, &mut search.cursor).await?;
     if heads.is_empty() {
         leases.iter_mut().for_each(|lease| lease.answer.keep(Vec::new()));
         return Ok(());
@@ -45,10 +45,12 @@ pub(super) async fn grant(
     for lease in &mut *leases {
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         let classes = fitting(&heads, &lease.request.asker, load);
-        let assignments = assign(connection, loaded, &loads, lease, &classes, unwritten).await?;
+        let pass = Pass { loads: &loads, turns: &search.turns, unwritten };
+        let assignments = assign(connection, loaded, &pass, lease, &classes).await?;
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         for given in &assignments {
             load.merge(&Load::of(&given.task));
+            search.turns.serve(given.task.spec.payer());
         }
         unwritten += assignments.len();
         lease.answer.keep(assignments);
@@ -123,15 +125,21 @@ async fn bytes_of(
     Ok(rows.iter().map(bytes).collect::<Result<_>>()?)
 }
 
-/// Grants one asker what it should have of these classes, without the payloads; `unwritten` of
-/// the tasks that are ready in the database were granted before.
+/// What was given away so far.
+struct Pass<'p> {
+    loads: &'p HashMap<NodeId, Load>,
+    turns: &'p Turns,
+    /// How many of the tasks that are ready in the database were granted before.
+    unwritten: usize,
+}
+
+/// Grants one asker what it should have of these classes, without the payloads.
 async fn assign(
     connection: &mut PgConnection,
     loaded: &mut Loaded,
-    loads: &HashMap<NodeId, Load>,
+    pass: &Pass<'_>,
     lease: &Lease,
     classes: &[Fitting<'_>],
-    unwritten: usize,
 ) -> Result<Vec<Assignment>, Failure> {
     let mut assignments = Vec::new();
     if classes.is_empty() {
@@ -139,9 +147,9 @@ async fn assign(
     }
     let (request, now) = (&lease.request, lease.now);
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
-    let mut matcher = Matcher::new(asker, rivals, loads, request.policy, now);
+    let mut matcher = Matcher::new(asker, rivals, pass.loads, request.policy, now);
     let owner = request.asker.node.owner.as_ref();
-    for id in heads(connection, loaded, lease, classes, request.limit + unwritten).await? {
+    for id in heads(connection, loaded, pass, lease, classes).await? {
         let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
             continue;
         };
@@ -168,10 +176,11 @@ async fn assign(
 async fn heads(
     connection: &mut PgConnection,
     loaded: &mut Loaded,
+    pass: &Pass<'_>,
     lease: &Lease,
     classes: &[Fitting<'_>],
-    most: usize,
 ) -> Result<Vec<TaskId>, Failure> {
+    let most = lease.request.limit + pass.unwritten;
     // First which, without locks and mostly from the index; then no more locks than are needed.
     let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
     let rows = sqlx::query(
@@ -206,7 +215,7 @@ async fn heads(
         let taken =
             |payer: Option<&AccountId>| taken.get(&payer.cloned()).copied().unwrap_or_default();
         let lanes = classes.iter().map(lane).collect();
-        fair::order(lanes, &lease.request.shares, &taken, most + PASSED_OVER)
+        fair::order(lanes, &lease.request.shares, &taken, pass.turns, most + PASSED_OVER)
     };
     let rows = sqlx::query(
         "SELECT t.seq, t.id, t.task FROM unnest($1::bigint[]) WITH ORDINALITY AS o (seq, turn)

@@ -11,6 +11,7 @@ use super::request::{Counting, Request, Run};
 use super::rows::integer;
 use super::select::grant;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::leasing::Search;
 use crate::storage::request::{Lease, Wanted};
 use crate::storage::writer;
 
@@ -28,8 +29,7 @@ pub(super) struct Transactor {
     is_shared: bool,
     /// Which version of the file `loaded` speaks of.
     version: Option<i64>,
-    /// The class of tasks after which the next look for work begins.
-    cursor: i64,
+    search: Search,
 }
 
 /// Why a group did not come to its end.
@@ -68,7 +68,7 @@ impl Transactor {
             uncounted: integer(options.uncounted),
             is_shared: false,
             version: None,
-            cursor: i64::MIN,
+            search: Search::default(),
         }
     }
 }
@@ -199,7 +199,7 @@ impl Transactor {
         self.count(connection, &mut loaded.known, group).await?;
         let mut leases: Vec<&mut Lease> = group.iter_mut().filter_map(Request::as_lease).collect();
         if !leases.is_empty() {
-            grant(connection, loaded, &mut self.cursor, &mut leases).await?;
+            grant(connection, loaded, &mut self.search, &mut leases).await?;
         }
         Ok(())
     }

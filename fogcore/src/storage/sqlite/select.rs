@@ -16,10 +16,10 @@ use super::loaded::Loaded;
 use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::NodeId;
-use crate::scheduler::queue::{Counts, Rank, count as counts, fair};
+use crate::scheduler::queue::{Counts, Rank, Turns, count as counts, fair};
 use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
 use crate::storage::leasing::{
-    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, fitting, has_one_payer,
+    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, Search, fitting, has_one_payer,
     has_replicas,
 };
 use crate::storage::request::{Lease, Wanted};
@@ -28,10 +28,10 @@ use crate::storage::request::{Lease, Wanted};
 pub(super) async fn grant(
     connection: &mut SqliteConnection,
     loaded: &mut Loaded,
-    cursor: &mut i64,
+    search: &mut Search,
     leases: &mut [&mut Lease],
 ) -> Result<()> {
-    let heads = class_heads(connection, cursor).await?;
+    let heads = class_heads(connection, &mut search.cursor).await?;
     if heads.is_empty() {
         leases.iter_mut().for_each(|lease| lease.answer.keep(Vec::new()));
         return Ok(());
@@ -42,10 +42,12 @@ pub(super) async fn grant(
     for lease in &mut *leases {
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         let classes = fitting(&heads, &lease.request.asker, load);
-        let assignments = assign(connection, loaded, &loads, lease, &classes, unwritten).await?;
+        let pass = Pass { loads: &loads, turns: &search.turns, unwritten };
+        let assignments = assign(connection, loaded, &pass, lease, &classes).await?;
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
         for given in &assignments {
             load.merge(&Load::of(&given.task));
+            search.turns.serve(given.task.spec.payer());
         }
         unwritten += assignments.len();
         lease.answer.keep(assignments);
@@ -141,24 +143,30 @@ impl Giving<'_> {
     }
 }
 
-/// Grants one asker what it should have of these classes, without the payloads; `unwritten` of
-/// the tasks that are ready in the database were granted before.
+/// What was given away so far.
+struct Pass<'p> {
+    loads: &'p HashMap<NodeId, Load>,
+    turns: &'p Turns,
+    /// How many of the tasks that are ready in the database were granted before.
+    unwritten: usize,
+}
+
+/// Grants one asker what it should have of these classes, without the payloads.
 async fn assign(
     connection: &mut SqliteConnection,
     loaded: &mut Loaded,
-    loads: &HashMap<NodeId, Load>,
+    pass: &Pass<'_>,
     lease: &Lease,
     classes: &[Fitting<'_>],
-    unwritten: usize,
 ) -> Result<Vec<Assignment>> {
     if classes.is_empty() {
         return Ok(Vec::new());
     }
     let request = &lease.request;
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
-    let matcher = Matcher::new(asker, rivals, loads, request.policy, lease.now);
+    let matcher = Matcher::new(asker, rivals, pass.loads, request.policy, lease.now);
     let mut giving = Giving { lease, matcher, given: Vec::new() };
-    let most = request.limit + unwritten;
+    let most = request.limit + pass.unwritten;
     if has_one_payer(classes) && !has_replicas(classes) {
         let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
         let query = sqlx::query(HEADS).bind(integers(&numbers)?).bind(integer(most));
@@ -171,7 +179,7 @@ async fn assign(
         return Ok(giving.given);
     }
     let most = if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most };
-    let order = turns(connection, loaded, lease, classes, most).await?;
+    let order = turns(connection, loaded, pass, lease, classes, most).await?;
     let rows = sqlx::query(
         "SELECT seq, id, task FROM tasks WHERE seq IN (SELECT value FROM json_each(?))",
     )
@@ -200,6 +208,7 @@ async fn assign(
 async fn turns(
     connection: &mut SqliteConnection,
     loaded: &mut Loaded,
+    pass: &Pass<'_>,
     lease: &Lease,
     classes: &[Fitting<'_>],
     most: usize,
@@ -232,7 +241,7 @@ async fn turns(
     let taken = |payer: Option<&_>| {
         counts::taken(&loaded.counts, payer).plus(counts::taken(&unwritten, payer))
     };
-    Ok(fair::order(lanes, &lease.request.shares, &taken, most))
+    Ok(fair::order(lanes, &lease.request.shares, &taken, pass.turns, most))
 }
 
 /// Whether there may be work for the asker.
