@@ -41,7 +41,12 @@ enum How {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Submit { limit: u128, attempts: u32, sla: SlaClass, priority: i16 },
+    Submit {
+        limit: u128,
+        attempts: u32,
+        sla: SlaClass,
+        priority: i16,
+    },
     /// These nodes ask at the same time, each for so many.
     Lease(Vec<(u8, usize)>),
     Report(usize, How),
@@ -64,8 +69,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(How::Right), 1 => Just(How::Wrong), 2 => Just(How::Fails),
         1 => Just(How::FailsForGood)
     ];
-    let sla =
-        prop_oneof![4 => Just(SlaClass::B), 1 => Just(SlaClass::A), 1 => Just(SlaClass::S)];
+    let sla = prop_oneof![4 => Just(SlaClass::B), 1 => Just(SlaClass::A), 1 => Just(SlaClass::S)];
     prop_oneof![
         4 => (0..100_u128, 1..4_u32, sla, -1..=1_i16).prop_map(|(limit, attempts, sla, priority)| {
             Op::Submit { limit, attempts, sla, priority }
@@ -366,9 +370,7 @@ fn call(model: &Model, op: &Op) -> Option<Call> {
         Op::Renew(place) => Call::Renew(claim(*place)?),
         Op::Release(place) => Call::Release(claim(*place)?),
         Op::Preempt(place, notice) => Call::Preempt(claim(*place)?, model.now + notice),
-        Op::Cancel(place) => {
-            Call::Cancel(*model.own.get(place % model.own.len().max(1))?)
-        }
+        Op::Cancel(place) => Call::Cancel(*model.own.get(place % model.own.len().max(1))?),
         Op::Wait(_) => Call::Wait,
     })
 }
@@ -380,8 +382,7 @@ async fn send(stores: &Stores, call: Call, now: u64) -> Answer {
     let (tasks, time) = (&stores.tasks, at(now));
     match call {
         Call::Submit(new) => {
-            let mut answers =
-                tasks.submit(vec![new], QueuePolicy::default(), time).await.unwrap();
+            let mut answers = tasks.submit(vec![new], QueuePolicy::default(), time).await.unwrap();
             one(answers.remove(0).map(|submitted| submitted.task))
         }
         Call::Lease(requests) => {
@@ -431,9 +432,8 @@ fn follow(model: &mut Model, call: Call, answer: Option<Answer>, found: &[Task])
         Call::Lease(_) => match answer {
             Some(Answer::Leased(given)) => given.iter().for_each(|one| model.grant(&one.task)),
             _ => {
-                let is_new = |task: &&Task| {
-                    task.lease.is_some() && model.tasks[&task.id].held.is_none()
-                };
+                let is_new =
+                    |task: &&Task| task.lease.is_some() && model.tasks[&task.id].held.is_none();
                 found.iter().filter(is_new).collect::<Vec<_>>().into_iter().for_each(|task| {
                     model.grant(task);
                 });

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fogcore::registry::{Heartbeat, PowerPolicy, PowerState};
 use fogcore::scheduler::{
-    Backoff, Executor, Failure, Job, LatePolicy, Output, ParentFailure, PreemptionPolicy,
+    Backoff, Backup, Executor, Failure, Job, LatePolicy, Output, ParentFailure, PreemptionPolicy,
     QueuePolicy, SchedulerError, SlaClass, TaskSpec, TaskState, executor_fn,
 };
 use fogcore::time::Clock;
@@ -284,4 +284,41 @@ async fn three_workers_do_the_same_and_the_liar_is_found_out() {
         }
         soon(fog.shutdown()).await;
     }
+}
+
+#[tokio::test]
+async fn what_takes_much_longer_than_usual_gets_a_second_node() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let (slow, quick) = (node("slow", 1), node("quick", 1));
+    fog.register(slow.clone()).await.unwrap();
+    let usual = fog.submit(spec(), "").await.unwrap();
+    let given = fog.lease(&slow.id, 1).await.unwrap().remove(0);
+    assert_eq!(given.task.id, usual.id);
+    let mut report = common::success(&given, &slow);
+    report.usage.busy = Some(Duration::from_secs(12));
+    fog.complete(vec![report]).await.unwrap().remove(0).unwrap();
+    fog.ledger().mint(&"alice".parse().unwrap(), common::fog("1")).await.unwrap();
+
+    let task = TaskSpec { backup: Backup::WhenLate, ..common::paid() };
+    let task = fog.submit(task, "").await.unwrap();
+    let first = fog.lease(&slow.id, 1).await.unwrap().remove(0);
+    fog.register(quick.clone()).await.unwrap();
+    for seconds in [24, 5] {
+        assert!(fog.lease(&quick.id, 1).await.unwrap().is_empty(), "it is not late yet");
+        clock.advance(Duration::from_secs(seconds));
+        fog.maintain().await.unwrap();
+    }
+    let beat = Heartbeat::new(1);
+    fog.beat(&quick.id, beat).await.unwrap();
+    let second = fog.lease(&quick.id, 1).await.unwrap().remove(0);
+    assert_eq!(second.task.work(), task.id);
+    let done = common::success(&second, &quick);
+    fog.complete(vec![done]).await.unwrap().remove(0).unwrap();
+    let done = fog.task(task.id).await.unwrap();
+    assert_eq!((done.state, done.paid), (TaskState::Succeeded, common::fog("0.01")));
+    assert_eq!(done.done_by, Some(quick.id));
+    let renewed = fog.renew(vec![(common::claim(&first), Default::default())]).await.unwrap();
+    assert_eq!(renewed[0].as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+    assert!(is_balanced(&fog).await);
 }

@@ -173,6 +173,7 @@ impl FogBuilder {
             monitors: Monitors::default(),
             scaling: self.scaling,
             durations: Mutex::default(),
+            looked_for_late: Mutex::default(),
         });
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };

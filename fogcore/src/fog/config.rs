@@ -16,6 +16,7 @@ use crate::scheduler::market::MarketPolicy;
 use crate::scheduler::{
     PlacementPolicy, QueuePolicy,
     queue::{FairShares, PreemptionPolicy},
+    replicas::BackupPolicy,
 };
 
 /// How a fog behaves. All processes on one store should agree in it.
@@ -38,6 +39,8 @@ pub struct FogConfig {
     pub queue: QueuePolicy,
     /// When urgent tasks take the place of others.
     pub preemption: PreemptionPolicy,
+    /// When tasks that take very long get a second node.
+    pub backup: BackupPolicy,
     /// How much more of the fog than others a payer may have while others wait, 1e-6 to 1e6; who
     /// is not named has 1. See [`fair`](crate::scheduler::queue::fair).
     pub fair_weights: Arc<BTreeMap<AccountId, f64>>,
@@ -77,6 +80,7 @@ impl Default for FogConfig {
             placement: PlacementPolicy::default(),
             queue: QueuePolicy::default(),
             preemption: PreemptionPolicy::default(),
+            backup: BackupPolicy::default(),
             fair_weights: Arc::default(),
             weights: WeightPolicy::default(),
             failover: FailoverPolicy::default(),
@@ -134,6 +138,7 @@ impl FogConfig {
         }
         self.queue.check()?;
         self.preemption.check()?;
+        self.backup.check()?;
         FairShares::check_weights(&self.fair_weights)?;
         self.economy.check()?;
         self.market.check()?;

@@ -1,6 +1,6 @@
 //! The loop in the background: what must happen although nobody asks for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use super::{Shared, trouble::Trouble};
@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::registry::{Liveness, MAX_PAGE, NodeFilter};
-use crate::scheduler::{MAX_BATCH, queue::preempt};
+use crate::scheduler::{MAX_BATCH, queue::preempt, replicas};
 use crate::time::Timestamp;
 
 /// What was last told of each node's liveness.
@@ -64,6 +64,7 @@ impl Shared {
         }
         self.advance().await?;
         self.make_room(now).await?;
+        self.back_up(now).await?;
         while self.stores.tasks.purge(now, STEP).await? == STEP {}
         loop {
             let freed = self.stores.ledger.expire_holds(now, STEP).await?;
@@ -102,6 +103,45 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Lets a second node begin with what takes too long.
+    async fn back_up(&self, now: Timestamp) -> Result<()> {
+        let policy = &self.config.backup;
+        if !policy.enabled || !self.is_time_for_late(policy.every) {
+            return Ok(());
+        }
+        let nodes = self.known_nodes().await?;
+        let ids: Vec<_> = nodes.iter().map(|record| record.node.id.clone()).collect();
+        let running = self.stores.tasks.running(&ids, MAX_PAGE).await?;
+        let liveness = self.config.liveness;
+        let away = nodes.iter().filter(|node| node.liveness(now, liveness) == Liveness::Offline);
+        let away: HashSet<_> = away.map(|record| &record.node.id).collect();
+        let mut late = {
+            let durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+            let usual = |kind: &_| durations.mean(kind);
+            replicas::plan_backups(&running, &usual, &|node| away.contains(node), policy, now)
+        };
+        late.truncate(MAX_BATCH);
+        if late.is_empty() {
+            return Ok(());
+        }
+        for task in self.stores.tasks.back_up(late, now).await? {
+            self.events.publish(Event::TaskQueued { task: replicas::part_id(task.id, 1) });
+        }
+        self.work.notify_waiters();
+        Ok(())
+    }
+
+    /// Whether the last look for what takes too long was so long ago.
+    fn is_time_for_late(&self, every: std::time::Duration) -> bool {
+        let elapsed = self.clock.elapsed();
+        let mut last = self.looked_for_late.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = last.is_none_or(|last| elapsed.saturating_sub(last) >= every);
+        if is_time {
+            *last = Some(elapsed);
+        }
+        is_time
     }
 
     /// Tells whose liveness changed since the last look.

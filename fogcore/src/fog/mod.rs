@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     scaling: Option<Scaling>,
     /// How long tasks took that ended here.
     durations: Mutex<Durations>,
+    /// When it was last looked for tasks that take too long.
+    looked_for_late: Mutex<Option<std::time::Duration>>,
 }
 
 impl Fog {

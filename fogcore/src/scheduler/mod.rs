@@ -58,7 +58,7 @@ pub use self::{
     metering::{JobMeter, ManualMeter, Meter, ProcessReading, Usage},
     placement::{Candidate, Matcher, Offer, PlacementPolicy},
     queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
-    replicas::SlaClass,
+    replicas::{Backup, BackupPolicy, Reconcile, SlaClass},
     requirements::{
         Apart, Gang, GpuRequirement, Locality, Place, Preference, Requirements, WHOLE_GPU,
     },

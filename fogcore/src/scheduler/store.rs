@@ -276,6 +276,11 @@ pub trait TaskStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Task>>;
 
+    /// Gives each of these tasks a [backup](super::replicas::Backup), unless the claim does not hold
+    /// any more or it may not have one; gives those that got one. The backup is a replica with the
+    /// number 1, which waits for another node.
+    async fn back_up(&self, late: Vec<Claim>, now: Timestamp) -> Result<Vec<Task>>;
+
     /// Looks at no more than `limit` tasks that wait for others, one of which ended: they may run
     /// now, are cancelled or held, as they say. Gives those that changed; whoever ends tasks that
     /// are [awaited](Task::awaited) should call it, and again while it gives any, because what it

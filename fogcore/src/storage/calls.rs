@@ -136,6 +136,11 @@ impl<R: Request + From<Change>> Writer<R> {
         Ok(ended(self.decide(wanted, preempt).await?))
     }
 
+    pub(super) async fn back_up(&self, late: Vec<Claim>, now: Timestamp) -> Result<Vec<Task>> {
+        let back_up = |set: &mut WorkingSet, late: Claim, now| set.back_up(&late, now);
+        Ok(ended(self.each(late, now, |late| late.task, |_| None, back_up).await?))
+    }
+
     pub(super) async fn resume(&self, task: TaskId, now: Timestamp) -> Result<Task> {
         let mut answers =
             self.each(vec![task], now, |task| *task, |_| None, WorkingSet::resume).await?;

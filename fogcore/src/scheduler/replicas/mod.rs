@@ -18,10 +18,14 @@
 //! assert_eq!(judge(SlaClass::A, &[right, wrong, None]), Verdict::Disagreed);
 //! ```
 
+mod backup;
 mod trust;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::backup::{
+    Backup, BackupPolicy, Reconcile, may_have as may_have_backup, plan as plan_backups,
+};
 pub use self::trust::{Trust, TrustPolicy};
 use crate::amount::Amount;
 use crate::id::{AccountId, NodeId, TaskId};
@@ -78,7 +82,7 @@ pub const MAX_PARTS: u8 = 3;
 pub struct Part {
     /// The task that it is a replica of.
     pub of: TaskId,
-    /// Which, from 1.
+    /// Which, from 1; of a task that is done once, 1 is its backup.
     pub number: u8,
     /// Once it is done: the BLAKE3 digest of its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]

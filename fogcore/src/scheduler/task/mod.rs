@@ -135,7 +135,7 @@ pub struct Task {
     /// If it is a replica of another task: which.
     #[serde(default, skip_serializing_if = "is_default")]
     pub part: Option<Part>,
-    /// How many replicas it has.
+    /// How many replicas it has, a backup included.
     #[serde(default, skip_serializing_if = "is_default")]
     pub parts: u8,
     /// Where they are, or were done.
@@ -206,6 +206,12 @@ impl Task {
             seats: Vec::new(),
             result_of: None,
         }
+    }
+
+    /// Whether it is the backup of a task that is done once.
+    #[must_use]
+    pub fn is_backup(&self) -> bool {
+        self.part.is_some() && self.spec.sla.replicas() == 0
     }
 
     /// The task whose payload and budget are meant: of a replica, what it is a replica of.

@@ -9,7 +9,7 @@ use crate::amount::Amount;
 use crate::error::{Error, Result};
 use crate::id::{AccountId, IdempotencyKey, TaskId, TaskKind};
 use crate::scheduler::queue::LatePolicy;
-use crate::scheduler::replicas::SlaClass;
+use crate::scheduler::replicas::{Backup, Reconcile, SlaClass};
 use crate::scheduler::{Requirements, SchedulerError};
 use crate::time::Timestamp;
 
@@ -61,6 +61,12 @@ pub struct TaskSpec {
     /// node that never comes back this is also how long the task waits. Default: a lease as any.
     #[serde(default, skip_serializing_if = "is_default")]
     pub offline_for: Option<Duration>,
+    /// What becomes of it when its node went silent meanwhile.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reconcile: Reconcile,
+    /// Whether a second node may begin when the first one takes very long; of class B only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backup: Backup,
     /// How often it is done, and so how much its result can be relied on.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sla: SlaClass,
@@ -116,6 +122,8 @@ impl TaskSpec {
             backoff: Backoff::default(),
             not_before: None,
             offline_for: None,
+            reconcile: Reconcile::default(),
+            backup: Backup::default(),
             sla: SlaClass::default(),
             late: LatePolicy::default(),
             retain_for: None,

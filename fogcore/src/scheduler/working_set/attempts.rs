@@ -91,6 +91,8 @@ impl WorkingSet {
                     self.book.apply_chain(&transfers, now)?;
                     task.paid = reward.map_or(Amount::ZERO, |(_, price)| price);
                 }
+                // Whoever is second has worked in vain.
+                self.end_replicas(&task, now)?;
                 self.close(&mut task, TaskState::Succeeded, None, now);
                 task.usage = Some(usage);
                 task.done_by = Some(claim.node.clone());
@@ -142,7 +144,7 @@ impl WorkingSet {
         let mut task = self.find(claim.task)?;
         task.held_by(&claim)?;
         task.attempts -= 1;
-        task.requeue(now);
+        self.wait_again(&mut task, now, now)?;
         self.tally(claim.node, &Tally { released: 1, ..Tally::default() });
         Ok(self.keep(task))
     }
@@ -171,14 +173,16 @@ impl WorkingSet {
         // Reasons are kept and shown, so they are bounded like everything else.
         let reason: String = reason.chars().take(4_096).collect();
         if permanent {
-            self.end(task, TaskState::Failed, reason, now)
-        } else if task.attempts >= task.spec.max_attempts {
-            self.end(task, TaskState::Dead, reason, now)
-        } else {
-            task.requeue(ready_at);
-            task.failure = Some(reason);
-            Ok(())
+            self.end_replicas(task, now)?;
+            return self.end(task, TaskState::Failed, reason, now);
         }
+        let is_last = task.is_backup() || task.attempts >= task.spec.max_attempts;
+        if is_last && !self.backup_runs(task) {
+            self.end_replicas(task, now)?;
+            return self.end(task, TaskState::Dead, reason, now);
+        }
+        task.failure = Some(reason);
+        self.wait_again(task, ready_at, now)
     }
 }
 

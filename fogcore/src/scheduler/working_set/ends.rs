@@ -40,8 +40,8 @@ impl WorkingSet {
             if lease.preempt_at.is_some_and(|end| end <= now) {
                 // It made room: that is no attempt, and no fault of its node.
                 task.attempts -= 1;
-                task.requeue(now);
                 task.failure = Some("its node was needed for something else".to_owned());
+                self.wait_again(&mut task, now, now)?;
                 self.tally(lease.node, &Tally { released: 1, ..Tally::default() });
                 return Ok(Some(self.keep(task)));
             }

@@ -7,8 +7,8 @@ use super::WorkingSet;
 use crate::amount::Amount;
 use crate::error::{Error, Result};
 use crate::id::{AccountId, NodeId};
-use crate::scheduler::replicas::{Part, Seat, Verdict, judge, part_id};
-use crate::scheduler::{SchedulerError, Task, TaskState, settlement};
+use crate::scheduler::replicas::{Part, Seat, Verdict, judge, may_have_backup, part_id};
+use crate::scheduler::{Claim, SchedulerError, Task, TaskState, settlement};
 use crate::time::Timestamp;
 
 impl WorkingSet {
@@ -17,6 +17,66 @@ impl WorkingSet {
         task.state = TaskState::Waiting;
         while task.parts < task.spec.sla.replicas() {
             self.add_part(task, now);
+        }
+    }
+
+    /// Lets a second node begin; see [`TaskStore::back_up`](crate::scheduler::TaskStore::back_up).
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn back_up(&mut self, late: &Claim, now: Timestamp) -> Result<Option<Task>> {
+        let mut task = self.find(late.task)?;
+        if task.held_by(late).is_err() || !may_have_backup(&task, now) {
+            return Ok(None);
+        }
+        // The backup goes to another node.
+        task.seats = vec![Seat { number: 0, node: late.node.clone(), owner: None }];
+        self.add_part(&mut task, now);
+        Ok(Some(self.keep(task)))
+    }
+
+    /// Whether somebody is at the task's backup.
+    pub(super) fn backup_runs(&self, task: &Task) -> bool {
+        let is_once = task.part.is_none() && task.parts == 1;
+        let backup = self.tasks.get(&part_id(task.id, 1)).filter(|_| is_once);
+        backup.is_some_and(|backup| backup.state == TaskState::Leased)
+    }
+
+    /// Puts a task whose attempt came to nothing back in the queue, or lets it wait for its backup,
+    /// if somebody is at that. A backup that nobody began is not needed any more.
+    pub(super) fn wait_again(
+        &mut self,
+        task: &mut Task,
+        ready_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<()> {
+        task.requeue(ready_at);
+        if self.backup_runs(task) {
+            task.state = TaskState::Waiting;
+            return Ok(());
+        }
+        self.end_replicas(task, now)
+    }
+
+    /// The backup of `of` has ended: its result is the task's, or the task goes on without.
+    fn judge_backup(&mut self, of: &mut Task, backup: Task, now: Timestamp) -> Result<()> {
+        if let Some(digest) = digest(&backup) {
+            return self.agree(of, &[backup], digest, now);
+        }
+        let reason = backup.failure.unwrap_or_default();
+        match of.state {
+            TaskState::Waiting if backup.state == TaskState::Failed => {
+                self.end(of, TaskState::Failed, reason, now)
+            }
+            TaskState::Waiting if of.attempts >= of.spec.max_attempts => {
+                self.end(of, TaskState::Dead, reason, now)
+            }
+            TaskState::Waiting => {
+                of.requeue(of.ready_at.max(now));
+                Ok(())
+            }
+            // The first attempt goes on.
+            _ => Ok(()),
         }
     }
 
@@ -94,6 +154,7 @@ impl WorkingSet {
         }
         let digests: Vec<_> = parts.iter().map(digest).collect();
         let done = match judge(of.spec.sla, &digests) {
+            _ if ended.is_backup() => self.judge_backup(&mut of, ended.clone(), now),
             Verdict::OneMore => {
                 self.add_part(&mut of, now);
                 Ok(())
@@ -132,7 +193,10 @@ impl WorkingSet {
             let is_right = digest(part) == Some(digest_of_most);
             let mut part = part.clone();
             if let Some(node) = part.done_by.clone().filter(|_| digest(&part).is_some()) {
-                self.changes.trust.push((node.clone(), is_right));
+                // Nobody has checked what a backup gave.
+                if !part.is_backup() {
+                    self.changes.trust.push((node.clone(), is_right));
+                }
                 let owed = owed.iter().find(|(id, _)| *id == part.id);
                 if let Some((_, (_, price))) = owed {
                     part.paid = *price;

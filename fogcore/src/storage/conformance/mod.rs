@@ -118,7 +118,9 @@ macro_rules! conformance_suite {
             market_stream: the_market_agrees_with_its_rules,
             replicas: replicas_go_to_different_nodes_and_owners
                 the_majority_is_paid_and_the_odd_one_loses_trust a_third_decides_between_two
-                without_a_majority_nobody_is_paid replicas_live_and_end_with_their_task,
+                without_a_majority_nobody_is_paid replicas_live_and_end_with_their_task
+                the_first_result_of_a_task_and_its_backup_counts
+                a_backup_takes_over_what_the_first_node_lost only_who_asks_for_it_has_a_backup,
             random: a_random_history_loses_nothing
                 everything_ends_and_balances_whatever_happens,
             stream: batches_agree_with_the_book,

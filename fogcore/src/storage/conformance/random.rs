@@ -11,8 +11,8 @@ use crate::amount::Amount;
 use crate::id::TaskId;
 use crate::scheduler::queue::Victim;
 use crate::scheduler::{
-    Assignment, NewTask, Outcome, ParentFailure, QueuePolicy, Renewal, SlaClass, TaskFilter,
-    TaskSpec, TaskState, settlement,
+    Assignment, Backup, NewTask, Outcome, ParentFailure, QueuePolicy, Renewal, SlaClass,
+    TaskFilter, TaskSpec, TaskState, settlement,
 };
 use crate::storage::Stores;
 
@@ -155,7 +155,7 @@ pub async fn everything_ends_and_balances_whatever_happens(stores: &Stores) {
         let (now, is_drain) = (at(step * 5), step > steps);
         stores.tasks.promote(now, 100).await.unwrap();
         while !stores.tasks.advance(now, 100).await.unwrap().is_empty() {}
-        match if is_drain { dice.random_range(3..8) } else { dice.random_range(0..11) } {
+        match if is_drain { dice.random_range(3..8) } else { dice.random_range(0..12) } {
             0 | 1 => {
                 let spec = random_spec(&mut dice, &ids, step);
                 let id = task_id(&format!("life {step}"));
@@ -203,6 +203,10 @@ pub async fn everything_ends_and_balances_whatever_happens(stores: &Stores) {
                     false => stores.tasks.cancel(claim.task, now).await,
                 };
             }
+            11 if !claims.is_empty() => {
+                let late = claim(&claims[dice.random_range(0..claims.len())]);
+                stores.tasks.back_up(vec![late], now).await.unwrap();
+            }
             10 if !ids.is_empty() => {
                 let id = ids[dice.random_range(0..ids.len())];
                 let _ = stores.tasks.cancel(id, now).await;
@@ -242,6 +246,7 @@ fn random_spec(dice: &mut StdRng, ids: &[TaskId], step: u64) -> TaskSpec {
         priority: dice.random_range(-1..=1),
         max_attempts: dice.random_range(1..4),
         sla: classes[dice.random_range(0..4)],
+        backup: if dice.random_bool(0.5) { Backup::WhenLate } else { Backup::Never },
         deadline: dice.random_bool(0.2).then(|| at(step * 5 + 200)),
         not_before: dice.random_bool(0.2).then(|| at(step * 5 + 50)),
         retain_for: Some(std::time::Duration::from_secs(dice.random_range(0..500))),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::id::TaskId;
 use crate::registry::Node;
-use crate::scheduler::replicas::{SlaClass, part_id};
+use crate::scheduler::replicas::{Backup, SlaClass, part_id};
 use crate::scheduler::{
     Assignment, Completion, Outcome, QueuePolicy, Task, TaskSpec, TaskState, Usage,
 };
@@ -207,4 +207,108 @@ pub async fn replicas_live_and_end_with_their_task(stores: &Stores) {
     assert_eq!(stores.tasks.result(child.id).await.unwrap(), None);
     let counts = stores.tasks.counts().await.unwrap();
     assert!(counts.keys().all(|state| state.is_final()), "{counts:?}");
+}
+
+fn with_backup(limit: u128) -> TaskSpec {
+    TaskSpec { backup: Backup::WhenLate, max_attempts: 2, ..paid(SlaClass::B, limit) }
+}
+
+/// Lets a second node begin with what this one has.
+async fn back_up(stores: &Stores, given: &Assignment, second: u64) -> usize {
+    stores.tasks.back_up(vec![claim(given)], at(second)).await.unwrap().len()
+}
+
+/// The first result is the task's and is paid; whoever is second hears that it was in vain.
+pub async fn the_first_result_of_a_task_and_its_backup_counts(stores: &Stores) {
+    fund(stores, 1_000).await;
+    for (name, first) in [("original is first", true), ("backup is first", false)] {
+        let t = submit(stores, name, with_backup(100)).await.unwrap().id;
+        let a = take(stores, "a", 1).await;
+        assert_eq!(lease(stores, node("b", 9), 9, at(2)).await, []);
+        assert_eq!((back_up(stores, &a, 2).await, back_up(stores, &a, 2).await), (1, 0), "{name}");
+        assert_eq!(lease(stores, node("a", 9), 9, at(2)).await, [], "it has it already");
+        let b = take(stores, "b", 2).await;
+        assert_eq!((b.task.id, b.payload.as_ref()), (part_id(t, 1), name.as_bytes()));
+        let (fast, slow) = if first { (&a, &b) } else { (&b, &a) };
+        ends(stores, fast, "fast", 60).await;
+        let late = complete(stores, done(slow, "slow", Some(70)), at(9)).await.unwrap_err();
+        assert_eq!(late.kind(), crate::ErrorKind::Conflict, "{name}");
+        let ended = task(stores, t).await;
+        assert_eq!((ended.state, ended.paid), (TaskState::Succeeded, units(60)), "{name}");
+        let node = &fast.task.lease.as_ref().unwrap().node;
+        assert_eq!(ended.done_by.as_ref(), Some(node), "{name}");
+        assert_eq!(stores.tasks.result(t).await.unwrap(), Some("fast".into()), "{name}");
+        // The answer was lost: reported again, nothing is paid again.
+        ends(stores, fast, "fast", 60).await;
+    }
+    let (alice, bob) = (account(stores, "alice").await, account(stores, "bob").await);
+    assert_eq!((alice.debits_pending, alice.debits_posted), (units(0), units(120)));
+    assert_eq!(bob.credits_posted, units(120));
+    assert!(stores.tasks.trust().await.unwrap().is_empty(), "nobody compared anything");
+    assert!(is_balanced(stores).await);
+}
+
+/// If the first attempt comes to nothing, the task waits for the backup, if somebody is at it; if
+/// that comes to nothing, too, it is tried again.
+pub async fn a_backup_takes_over_what_the_first_node_lost(stores: &Stores) {
+    fund(stores, 1_000).await;
+    let t = submit(stores, "t", with_backup(100)).await.unwrap().id;
+    let a = take(stores, "a", 1).await;
+    back_up(stores, &a, 2).await;
+    let b = take(stores, "b", 20).await;
+    assert_eq!(stores.tasks.expire(at(31), 10).await.unwrap().len(), 1);
+    assert_eq!(task(stores, t).await.state, TaskState::Waiting);
+    assert_eq!(lease(stores, node("c", 9), 9, at(31)).await, []);
+    assert_eq!(stores.tasks.expire(at(50), 10).await.unwrap()[0].state, TaskState::Dead);
+    let c = take(stores, "c", 51).await;
+    assert_eq!((c.task.id, c.task.attempts), (t, 2));
+    assert_eq!(back_up(stores, &c, 52).await, 0, "one in its life");
+    complete(stores, failure(claim(&c), false), at(53)).await.unwrap();
+    assert_eq!(task(stores, t).await.state, TaskState::Dead);
+    assert!(complete(stores, done(&b, "", None), at(54)).await.is_err());
+
+    let t = submit(stores, "last", TaskSpec { max_attempts: 1, ..with_backup(100) }).await;
+    let a = take(stores, "a", 60).await;
+    back_up(stores, &a, 61).await;
+    let b = take(stores, "b", 61).await;
+    complete(stores, failure(claim(&a), false), at(62)).await.unwrap();
+    ends(stores, &b, "saved", 7).await;
+    let t = task(stores, t.unwrap().id).await;
+    assert_eq!((t.state, t.paid), (TaskState::Succeeded, units(7)));
+
+    // What nobody began with is not needed, once the first attempt is over.
+    submit(stores, "u", with_backup(100)).await.unwrap();
+    let a = take(stores, "a", 70).await;
+    back_up(stores, &a, 71).await;
+    stores.tasks.release(vec![claim(&a)], at(72)).await.unwrap().remove(0).unwrap();
+    let a = take(stores, "a", 73).await;
+    assert_eq!(a.task.id, task_id("u"));
+    complete(stores, failure(claim(&a), true), at(74)).await.unwrap();
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+    assert_eq!(lease(stores, node("b", 9), 9, at(75)).await, []);
+    let counts = stores.tasks.counts().await.unwrap();
+    assert!(counts.keys().all(|state| state.is_final()), "{counts:?}");
+    assert!(is_balanced(stores).await);
+}
+
+/// Only those that allow it, and only while they run; and all of it ends with the task.
+pub async fn only_who_asks_for_it_has_a_backup(stores: &Stores) {
+    submit(stores, "plain", spec()).await.unwrap();
+    let plain = take(stores, "a", 1).await;
+    assert_eq!(back_up(stores, &plain, 2).await, 0);
+    complete(stores, done(&plain, "", None), at(2)).await.unwrap();
+    let asks = TaskSpec { backup: Backup::WhenLate, ..spec() };
+    let t = submit(stores, "asks", asks).await.unwrap().id;
+    let given = take(stores, "a", 3).await;
+    let mut stale = given.clone();
+    stale.task.lease.as_mut().unwrap().fence += 1;
+    assert_eq!(back_up(stores, &stale, 4).await, 0);
+    assert_eq!(back_up(stores, &given, 4).await, 1);
+    let backup = take(stores, "b", 4).await;
+    stores.tasks.cancel(t, at(5)).await.unwrap();
+    for given in [given, backup] {
+        assert_eq!(task(stores, given.task.id).await.state, TaskState::Cancelled);
+        assert!(complete(stores, done(&given, "", None), at(6)).await.is_err());
+    }
+    assert_eq!(lease(stores, node("c", 9), 9, at(7)).await, []);
 }

@@ -142,6 +142,12 @@ impl TaskStore for MemoryStore {
         Ok(crate::storage::ended(answers))
     }
 
+    async fn back_up(&self, late: Vec<Claim>, now: Timestamp) -> Result<Vec<Task>> {
+        check_batch(late.len(), scheduler::MAX_BATCH)?;
+        let answers = self.lock().each(late, now, |set, late| set.back_up(&late, now));
+        Ok(crate::storage::ended(answers))
+    }
+
     async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
         let limit = page_limit(limit)?;
         let state = &mut *self.lock();

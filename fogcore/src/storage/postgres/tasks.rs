@@ -193,6 +193,11 @@ impl TaskStore for PostgresStore {
         self.writer.preempt(victims, at, now).await
     }
 
+    async fn back_up(&self, late: Vec<Claim>, now: Timestamp) -> Result<Vec<Task>> {
+        self.idle.store(false, Ordering::Relaxed);
+        self.writer.back_up(late, now).await
+    }
+
     async fn advance(&self, now: Timestamp, limit: usize) -> Result<Vec<Task>> {
         let limit = page_limit(limit)?;
         let due = self.readers.fetch_all(sqlx::query(ADVANCE).bind(integer(limit))).await?;
