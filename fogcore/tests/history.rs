@@ -1,5 +1,5 @@
 //! Any history of tasks, against a model of a page: leases, reports that are late or come twice,
-//! preemption, replicas, cancellation, and crashes at any point, after which the file is opened
+//! preemption, replicas, backups, cancellation, and crashes at any point, after which the file is opened
 //! again without ever having been closed. After each step each task is as the model says, nobody
 //! has more than its slots, and every hold is that of an open task.
 //!
@@ -19,7 +19,7 @@ use fogcore::registry::{LivenessPolicy, Node, NodeRecord, PowerPolicy};
 use fogcore::scheduler::queue::{FairShares, Victim};
 use fogcore::scheduler::replicas::part_id;
 use fogcore::scheduler::{
-    Assignment, Backoff, Candidate, Claim, Completion, LeaseRequest, NewTask, Outcome,
+    Assignment, Backoff, Backup, Candidate, Claim, Completion, LeaseRequest, NewTask, Outcome,
     PlacementPolicy, QueuePolicy, Renewal, SlaClass, Task, TaskFilter, TaskSpec, TaskState, Usage,
     settlement,
 };
@@ -53,6 +53,7 @@ enum Op {
     Renew(usize),
     Release(usize),
     Preempt(usize, u64),
+    BackUp(usize),
     Cancel(usize),
     Wait(u64),
 }
@@ -79,6 +80,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..64_usize).prop_map(Op::Renew),
         1 => (0..64_usize).prop_map(Op::Release),
         2 => (0..64_usize, 0..20_u64).prop_map(|(claim, notice)| Op::Preempt(claim, notice)),
+        3 => (0..64_usize).prop_map(Op::BackUp),
         1 => (0..64_usize).prop_map(Op::Cancel),
         2 => (1..40_u64).prop_map(Op::Wait),
     ]
@@ -154,11 +156,29 @@ impl Model {
         let part = Mine {
             state: TaskState::Queued,
             of: Some(of),
-            limit: task.limit / u128::from(task.sla.replicas()),
+            limit: task.limit / u128::from(task.sla.replicas().max(1)),
             parts: 0,
+            attempts: 0,
+            fence: 0,
+            held: None,
             ..task.clone()
         };
         self.tasks.insert(part_id(of, number), part);
+    }
+
+    /// Lets a second node begin, if the task may have one.
+    fn back_up(&mut self, claim: &Claim) {
+        let mine = &self.tasks[&claim.task];
+        let is_asked = self.is_held(claim) && mine.sla == SlaClass::B && mine.of.is_none();
+        if is_asked && mine.parts == 0 && mine.held.as_ref().unwrap().preempt.is_none() {
+            self.add_part(claim.task);
+            self.tasks.get_mut(&claim.task).unwrap().state = TaskState::Leased;
+        }
+    }
+
+    fn is_backup(&self, id: TaskId) -> bool {
+        let mine = &self.tasks[&id];
+        mine.of.is_some() && mine.sla == SlaClass::B
     }
 
     fn parts(&self, of: TaskId) -> Vec<TaskId> {
@@ -189,13 +209,53 @@ impl Model {
     }
 
     fn requeue(&mut self, id: TaskId, counts: bool) {
+        let is_backup = self.is_backup(id);
+        let backup = self.tasks.get(&part_id(id, 1));
+        let is_backed_up = backup.is_some_and(|backup| backup.state == TaskState::Leased);
         let mine = self.tasks.get_mut(&id).unwrap();
         mine.held = None;
-        mine.state = TaskState::Queued;
-        if !counts {
-            mine.attempts -= 1;
-        } else if mine.attempts >= mine.most {
-            self.end(id, TaskState::Dead);
+        mine.attempts -= u32::from(!counts);
+        let is_over = counts && (mine.attempts >= mine.most || is_backup);
+        if is_backup && !counts {
+            return self.end(id, TaskState::Cancelled);
+        }
+        mine.state = if is_backed_up { TaskState::Waiting } else { TaskState::Queued };
+        if !is_backed_up {
+            self.end_parts(id);
+            if is_over {
+                self.end(id, TaskState::Dead);
+            }
+        }
+    }
+
+    /// Ends what is open of a task's replicas.
+    fn end_parts(&mut self, of: TaskId) {
+        for part in self.parts(of) {
+            let part = self.tasks.get_mut(&part).unwrap();
+            if !part.state.is_final() {
+                (part.state, part.held) = (TaskState::Cancelled, None);
+            }
+        }
+    }
+
+    /// A backup has ended: its result is the task's, or the task goes on without.
+    fn end_backup(&mut self, of: TaskId, id: TaskId) {
+        let (backup, task) = (self.tasks[&id].clone(), self.tasks.get_mut(&of).unwrap());
+        if task.state.is_final() {
+            return;
+        }
+        if let Some((_, price)) = backup.gave {
+            (task.paid, task.done_by) = (price, backup.done_by);
+            self.end(of, TaskState::Succeeded);
+            self.tasks.get_mut(&id).unwrap().paid = price;
+        } else if task.state == TaskState::Waiting {
+            if backup.state == TaskState::Failed {
+                self.end(of, TaskState::Failed);
+            } else if task.attempts >= task.most {
+                self.end(of, TaskState::Dead);
+            } else {
+                task.state = TaskState::Queued;
+            }
         }
     }
 
@@ -203,7 +263,10 @@ impl Model {
         let mine = self.tasks.get_mut(&id).unwrap();
         assert!(!mine.state.is_final(), "it ends twice");
         (mine.state, mine.held) = (state, None);
-        let Some(of) = mine.of else { return };
+        let Some(of) = mine.of else { return self.end_parts(id) };
+        if self.is_backup(id) {
+            return self.end_backup(of, id);
+        }
         let parts = self.parts(of);
         let all: Vec<_> = parts.iter().map(|part| &self.tasks[part]).collect();
         if self.tasks[&of].state.is_final() || all.iter().any(|part| !part.state.is_final()) {
@@ -248,16 +311,6 @@ impl Model {
             How::Fails => self.requeue(claim.task, true),
             How::FailsForGood => self.end(claim.task, TaskState::Failed),
         }
-    }
-
-    fn cancel(&mut self, id: TaskId) {
-        for part in self.parts(id) {
-            let part = self.tasks.get_mut(&part).unwrap();
-            if !part.state.is_final() {
-                (part.state, part.held) = (TaskState::Cancelled, None);
-            }
-        }
-        self.end(id, TaskState::Cancelled);
     }
 
     fn expire(&mut self) {
@@ -325,6 +378,7 @@ enum Call {
     Renew(Claim),
     Release(Claim),
     Preempt(Claim, u64),
+    BackUp(Claim),
     Cancel(TaskId),
     Wait,
 }
@@ -345,7 +399,8 @@ fn call(model: &Model, op: &Op) -> Option<Call> {
             let backoff = Backoff { initial: Duration::ZERO, ..Backoff::default() };
             let (max_attempts, sla, priority) = (*attempts, *sla, *priority);
             let spec = TaskSpec::new("work".parse().unwrap());
-            let spec = TaskSpec { max_attempts, backoff, sla, priority, ..spec };
+            let spec =
+                TaskSpec { max_attempts, backoff, sla, priority, backup: Backup::WhenLate, ..spec };
             let is_free = *limit == 0;
             let spec = if is_free { spec } else { spec.paid_by(account("alice"), units(*limit)) };
             Call::Submit(NewTask { id, spec: Arc::new(spec), payload: "x".into() })
@@ -369,6 +424,7 @@ fn call(model: &Model, op: &Op) -> Option<Call> {
         }
         Op::Renew(place) => Call::Renew(claim(*place)?),
         Op::Release(place) => Call::Release(claim(*place)?),
+        Op::BackUp(place) => Call::BackUp(claim(*place)?),
         Op::Preempt(place, notice) => Call::Preempt(claim(*place)?, model.now + notice),
         Op::Cancel(place) => Call::Cancel(*model.own.get(place % model.own.len().max(1))?),
         Op::Wait(_) => Call::Wait,
@@ -400,6 +456,9 @@ async fn send(stores: &Stores, call: Call, now: u64) -> Answer {
             let (task, fence) = (claim.task, claim.fence);
             let victim = Victim { task, fence, makes_room_for: None };
             Answer::One(Ok(tasks.preempt(vec![victim], at(until), time).await.unwrap().pop()))
+        }
+        Call::BackUp(claim) => {
+            Answer::One(Ok(tasks.back_up(vec![claim], time).await.unwrap().pop()))
         }
         Call::Cancel(task) => one(tasks.cancel(task, time).await),
         Call::Wait => {
@@ -475,6 +534,7 @@ fn follow(model: &mut Model, call: Call, answer: Option<Answer>, found: &[Task])
                 held.expires = held.expires.min(until);
             }
         }
+        Call::BackUp(claim) => model.back_up(&claim),
         Call::Cancel(task) => {
             let state = model.tasks[&task].state;
             let is_fine = !state.is_final() || state == TaskState::Cancelled;
@@ -482,7 +542,7 @@ fn follow(model: &mut Model, call: Call, answer: Option<Answer>, found: &[Task])
                 assert_eq!(answer, if is_fine { Ok(()) } else { Err(ErrorKind::Conflict) });
             }
             if !state.is_final() {
-                model.cancel(task);
+                model.end(task, TaskState::Cancelled);
             }
         }
         Call::Wait => model.expire(),

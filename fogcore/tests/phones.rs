@@ -20,8 +20,8 @@ use fogcore::registry::{
     Celsius, Heartbeat, LivenessPolicy, Node, Percent, PowerPolicy, PowerState, Rates,
 };
 use fogcore::scheduler::{
-    Assignment, Backoff, Completion, News, Outcome, ParentFailure, PreemptionPolicy, SlaClass,
-    Task, TaskFilter, TaskSpec, TaskState, Usage, settlement,
+    Assignment, Backoff, Backup, Completion, News, Outcome, ParentFailure, PreemptionPolicy,
+    Reconcile, SlaClass, Task, TaskFilter, TaskSpec, TaskState, Usage, settlement,
 };
 use fogcore::time::{Clock, ManualClock, SystemClock};
 use fogcore::{ErrorKind, Fog, FogConfig};
@@ -78,6 +78,7 @@ struct Seen {
     given_back: u64,
     cancelled: u64,
     vanished: u64,
+    backups: u64,
 }
 
 struct World {
@@ -204,6 +205,10 @@ impl World {
         let some = |dice: &mut StdRng, chance| dice.random_bool(chance);
         spec.not_before = some(dice, 0.1).then(|| ticks(dice.random_range(1..40)));
         spec.deadline = some(dice, 0.1).then(|| ticks(dice.random_range(41..200)));
+        if some(dice, 0.5) {
+            spec.backup = Backup::WhenLate;
+            spec.reconcile = Reconcile::Fastest;
+        }
         spec.offline_for = some(dice, 0.3).then(|| TICK * dice.random_range(3..30));
         if !self.ids.is_empty() && some(dice, 0.1) {
             let recent = self.ids.len().saturating_sub(50)..self.ids.len();
@@ -278,8 +283,8 @@ impl World {
             }
             return;
         }
-        // Only what could work tells how it is so often.
-        if phone.plugged || phone.works || !phone.jobs.is_empty() {
+        // Only what could work tells how it is so often, and everybody once at first.
+        if phone.sequence == 0 || phone.plugged || phone.works || !phone.jobs.is_empty() {
             phone.sequence += 1;
             let power = phone.power(phone.plugged || self.dice.random_bool(0.5));
             let beat = Heartbeat::new(phone.sequence).with_power(power);
@@ -394,6 +399,7 @@ impl World {
         assert!(granted.is_empty() || phone.works && !phone.used, "it is used, or may not work");
         for given in granted {
             self.seen.attempts += 1;
+            self.seen.backups += u64::from(given.task.is_backup());
             let done_at = self.tick + self.dice.random_range(1..6);
             // Now and then one gets lost, and takes all night.
             let done_at = if self.dice.random_bool(0.02) { done_at + 40 } else { done_at };
@@ -525,8 +531,14 @@ async fn a_week_of_a_thousand_phones_loses_no_task_and_pays_none_twice() {
     eprintln!("{:?}; {paid} rewards; {:?}", world.fog.counts().await.unwrap(), seen);
     eprintln!("{:.1} s for {} ticks", wall.elapsed().as_secs_f64(), world.tick);
     // A week in which nothing went wrong would prove nothing.
-    for what in [seen.stale, seen.lost_answers, seen.asked_to_stop, seen.vanished, seen.cancelled] {
-        assert!(what > 0, "{seen:?}");
-    }
+    let went_wrong = [
+        seen.stale,
+        seen.lost_answers,
+        seen.asked_to_stop,
+        seen.vanished,
+        seen.cancelled,
+        seen.backups,
+    ];
+    assert!(went_wrong.iter().all(|what| *what > 0), "{seen:?}");
     assert!(seen.accepted > seen.submitted / 2, "{seen:?}");
 }

@@ -146,7 +146,9 @@ impl WorkingSet {
         task.attempts -= 1;
         self.wait_again(&mut task, now, now)?;
         self.tally(claim.node, &Tally { released: 1, ..Tally::default() });
-        Ok(self.keep(task))
+        let task = self.keep(task);
+        self.judge_replicas(&task, now);
+        Ok(task)
     }
 
     /// Appends what a holder says to the task's log; of very much, the latest.

@@ -43,7 +43,9 @@ impl WorkingSet {
                 task.failure = Some("its node was needed for something else".to_owned());
                 self.wait_again(&mut task, now, now)?;
                 self.tally(lease.node, &Tally { released: 1, ..Tally::default() });
-                return Ok(Some(self.keep(task)));
+                let task = self.keep(task);
+                self.judge_replicas(&task, now);
+                return Ok(Some(task));
             }
             // Losing its node is not the task's fault: it waits for no backoff.
             let reason = format!("the lease of \"{}\" ran out", lease.node);

@@ -43,13 +43,17 @@ impl WorkingSet {
     }
 
     /// Puts a task whose attempt came to nothing back in the queue, or lets it wait for its backup,
-    /// if somebody is at that. A backup that nobody began is not needed any more.
+    /// if somebody is at that. A backup that nobody is at is not needed any more: its task goes on,
+    /// which may also go to its first node again.
     pub(super) fn wait_again(
         &mut self,
         task: &mut Task,
         ready_at: Timestamp,
         now: Timestamp,
     ) -> Result<()> {
+        if task.is_backup() {
+            return self.end(task, TaskState::Cancelled, "given back".to_owned(), now);
+        }
         task.requeue(ready_at);
         if self.backup_runs(task) {
             task.state = TaskState::Waiting;
