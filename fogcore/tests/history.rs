@@ -5,7 +5,13 @@
 //!
 //! `FOGCORE_HISTORY_CASES` says how many histories, and `FOGCORE_HISTORY_STEPS` how long they are.
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_enum_variant,
+    reason = "a test, whose values are few"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

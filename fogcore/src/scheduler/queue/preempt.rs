@@ -9,6 +9,7 @@
 //! A victim is told with its next renewal and has a notice period to save what it did; then it
 //! waits again, and the attempt does not count.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +96,14 @@ struct Running {
 /// Which of the `running` tasks on these nodes make room for the `urgent` ones, most urgent first.
 #[must_use]
 pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victim> {
-    let mut places: Vec<_> = nodes.iter().map(|node| place(node, running)).collect();
+    let mut by_node: HashMap<&NodeId, Vec<&Task>> = HashMap::new();
+    for task in running {
+        if let Some(lease) = &task.lease {
+            by_node.entry(&lease.node).or_default().push(task);
+        }
+    }
+    let on = |node: &Candidate| by_node.get(&node.node.id).map(Vec::as_slice).unwrap_or_default();
+    let mut places: Vec<_> = nodes.iter().map(|node| place(node, on(node))).collect();
     let mut victims = Vec::new();
     for task in urgent {
         let spec = &task.spec;
@@ -132,10 +140,10 @@ pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victi
     victims
 }
 
-fn place(node: &Candidate, running: &[Task]) -> Place {
+fn place(node: &Candidate, running: &[&Task]) -> Place {
     let mut place = Place { candidate: node.clone(), load: Load::default(), running: Vec::new() };
     for task in running {
-        let Some(lease) = task.lease.as_ref().filter(|lease| holds(lease, &node.node.id)) else {
+        let Some(lease) = task.lease.as_ref() else {
             continue;
         };
         // What gives way already is as good as gone.
@@ -157,10 +165,6 @@ fn place(node: &Candidate, running: &[Task]) -> Place {
         key(one).cmp(&key(other))
     });
     place
-}
-
-fn holds(lease: &crate::scheduler::Lease, node: &NodeId) -> bool {
-    lease.node == *node
 }
 
 /// What is taken of the place without these of its running tasks.

@@ -9,6 +9,9 @@
 //! half in class A, where never more than two are paid. Whoever gave another result is not paid and
 //! loses [trust](Trust). Without a majority the task has failed, and nobody is paid.
 //!
+//! A task of class B may get a second attempt beside the first one when that takes too long
+//! ([`Backup`]): a replica of a task that is done once, whose first result counts.
+//!
 //! ```
 //! use fogcore::scheduler::replicas::{SlaClass, Verdict, judge};
 //!
