@@ -174,6 +174,7 @@ impl FogBuilder {
             scaling: self.scaling,
             durations: Mutex::default(),
             looked_for_late: Mutex::default(),
+            experience: Mutex::default(),
         });
         let guard = shared.stopping.clone().drop_guard();
         let fog = Fog { shared: shared.clone(), _stop: Arc::new(guard) };

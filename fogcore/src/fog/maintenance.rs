@@ -158,6 +158,7 @@ impl Shared {
                 let liveness = record.liveness(now, self.config.liveness);
                 seen.insert(record.node.id.clone(), liveness);
             }
+            self.learn_of_stays(&page, now);
             match page.last() {
                 Some(last) if page.len() == MAX_PAGE => after = Some(last.node.id.clone()),
                 _ => break,

@@ -41,6 +41,7 @@ mod balancing;
 mod builder;
 mod config;
 mod economy;
+mod experience;
 mod failing;
 mod health;
 mod ledger;
@@ -85,6 +86,7 @@ use crate::failover::HealthProbe;
 use crate::id::IdSource;
 use crate::registry::Node;
 use crate::scheduler::Meter;
+use crate::scheduler::policy::Experience;
 use crate::scheduler::queue::Durations;
 use crate::storage::Stores;
 use crate::time::Clock;
@@ -122,6 +124,8 @@ pub(crate) struct Shared {
     durations: Mutex<Durations>,
     /// When it was last looked for tasks that take too long.
     looked_for_late: Mutex<Option<std::time::Duration>>,
+    /// What nodes were seen to do.
+    experience: Mutex<Experience>,
 }
 
 impl Fog {

@@ -83,6 +83,7 @@ impl Fog {
         let removed = self.shared.stores.nodes.remove_node(node).await?;
         if removed {
             self.shared.forget_rivals();
+            self.shared.learn_of_removal(node);
             self.shared.end_failover(node, FailoverOutcome::NodeRemoved);
             self.shared.events.publish(Event::NodeRemoved { node: node.clone() });
         }
@@ -159,7 +160,8 @@ impl Shared {
 
     /// The node as placement sees it now.
     pub(super) fn judge(&self, record: &NodeRecord, now: Timestamp) -> Candidate {
-        let mut candidate = Candidate::judge(record, now, self.config.liveness, &self.config.power);
+        let candidate = Candidate::judge(record, now, self.config.liveness, &self.config.power);
+        let mut candidate = candidate.with_experience(&self.experience(), now);
         let known = self.rivals.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = known.as_ref().and_then(|known| known.trust.get(&record.node.id));
         let seen = seen.copied().unwrap_or_else(|| Trust::unknown(now));

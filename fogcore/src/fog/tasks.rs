@@ -309,6 +309,7 @@ impl Fog {
                 durations.observe(&task.spec.kind, busy);
             }
         }
+        news().for_each(|task| shared.learn_of(task));
         news().for_each(|task| shared.announce(task));
         shared.tell_of_replicas(news()).await;
         shared.advance_after(&news().collect::<Vec<_>>()).await;

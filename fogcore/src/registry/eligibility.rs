@@ -100,6 +100,14 @@ impl PowerPolicy {
         power.temperature.is_some_and(|heat| heat.get() >= self.throttle_at)
     }
 
+    /// How far such heat, in °C, is from where work does less: 1 up to where it begins
+    /// ([`start_below`](Self::start_below)), 0 from [`throttle_at`](Self::throttle_at) on.
+    #[must_use]
+    pub fn headroom(&self, degrees: f64) -> f64 {
+        let span = (self.throttle_at - self.start_below).max(f64::MIN_POSITIVE);
+        ((self.throttle_at - degrees) / span).clamp(0.0, 1.0)
+    }
+
     /// Whether what runs may go on: not while somebody uses the device, and not in great heat. What
     /// only forbids to begin (an empty battery, a metered network) does not end what was begun.
     ///

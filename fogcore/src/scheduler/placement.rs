@@ -14,7 +14,9 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::explanation::{Considered, Explanation, Reason, Refusal, Term};
-use super::policy::{Merit, Room, Scale, Score, Seen, Standard, Vitals, Wish, comparable};
+use super::policy::{
+    Experience, Merit, Pace, Room, Scale, Score, Seen, Standard, Vitals, Wish, comparable,
+};
 use super::{Load, Requirements, Task, TaskSpec, requirements::WHOLE_GPU};
 use crate::id::{NodeId, TaskKind};
 use crate::registry::{
@@ -93,14 +95,17 @@ pub struct Candidate {
     pub eligibility: Eligibility,
     /// Its quality, 0–100.
     pub quality: f64,
-    /// Mains power (1) or what is left of the battery (up to 0.5), 0–1.
+    /// Mains power (1) or what is left of the battery (up to 0.5), and how far it is from being
+    /// too hot, 0–1.
     pub energy: f64,
     /// How much its results are worth, 0–1; see [`Trust`](super::replicas::Trust).
     pub trust: f64,
     /// Round-trip time to it in ms, if it told.
     pub latency_ms: Option<f64>,
-    /// How fast it works beside a usual node; 1 if nothing is known.
+    /// How fast it works beside a usual node, over all kinds; 1 if nothing is known.
     pub speed: f64,
+    /// How it does tasks of the kinds that it serves, as far as they were seen.
+    pub paces: BTreeMap<TaskKind, Pace>,
     /// How long it usually stays, in seconds; infinite if it was never seen to leave.
     pub stays_seconds: f64,
 }
@@ -132,18 +137,36 @@ impl Candidate {
             Some((false, battery)) => battery.get() / 200.0,
             Some((true, _)) | None => 1.0,
         };
+        let heat = state.and_then(|state| state.temperature);
+        let cool = heat.map_or(1.0, |heat| power.headroom(heat.get()));
         let mhz = f64::from(record.node.resources.cpu_mhz);
         Self {
             node: Arc::new(record.node.clone()),
             liveness: record.liveness(now, liveness),
             eligibility: record.eligibility(now, power),
             quality: record.quality(),
-            energy,
+            energy: energy * cool,
             trust: 1.0,
             latency_ms: record.heartbeat.as_ref().and_then(|b| b.latency).map(|l| l.get()),
             speed: if mhz > 0.0 { mhz / USUAL_MHZ } else { 1.0 },
+            paces: BTreeMap::new(),
             stays_seconds: f64::INFINITY,
         }
+    }
+
+    /// The same node with what was seen of it until `now`.
+    #[must_use]
+    pub fn with_experience(mut self, seen: &Experience, now: Timestamp) -> Self {
+        let promised = self.vitals();
+        let of =
+            |kind: &TaskKind| Some((kind.clone(), seen.pace(kind, &self.node.id, promised.speed)?));
+        self.paces = self.node.serves.iter().filter_map(of).collect();
+        let Vitals { speed, stays_seconds, .. } = seen.applied(&self.node.id, promised, now);
+        Self { speed, stays_seconds, ..self }
+    }
+
+    fn speed_for(&self, kind: &TaskKind) -> f64 {
+        self.paces.get(kind).map_or(self.speed, |pace| pace.speed)
     }
 
     /// How it is, apart from what runs on it.
@@ -251,8 +274,8 @@ pub struct Matcher {
     candidates: Vec<(Candidate, Load)>,
     policy: PlacementPolicy,
     scale: Scale,
-    /// Whether nodes differ in speed, and in how long they stay.
-    differ: (bool, bool),
+    /// Whether it is known of any of them how long it stays.
+    may_leave: bool,
     now: Timestamp,
     left_to_others: u32,
 }
@@ -293,12 +316,23 @@ impl Matcher {
         let prices = all().map(|candidate| comparable(candidate.vitals().price));
         let scale = Scale {
             cheapest: prices.fold(f64::INFINITY, f64::min),
-            fastest: all().map(|candidate| candidate.speed).fold(f64::MIN_POSITIVE, f64::max),
+            // Who is faster by less than a task would wait for him is not worth waiting for.
+            begins: policy.patience.as_secs_f64(),
             ..Scale::default()
         };
-        let slower = all().any(|candidate| candidate.speed < scale.fastest);
-        let differ = (slower, all().any(|candidate| candidate.stays_seconds.is_finite()));
-        Self { candidates, policy, scale, differ, now, left_to_others: 0 }
+        let may_leave = all().any(|candidate| candidate.stays_seconds.is_finite());
+        Self { candidates, policy, scale, may_leave, now, left_to_others: 0 }
+    }
+
+    /// What tasks of this kind are measured by.
+    fn scale_for(&self, kind: &TaskKind) -> Scale {
+        let speeds = self.candidates.iter().map(|(candidate, _)| candidate.speed_for(kind));
+        let mut paces = self.candidates.iter().filter_map(|(one, _)| one.paces.get(kind));
+        Scale {
+            fastest: speeds.fold(f64::MIN_POSITIVE, f64::max),
+            seconds: paces.next().map_or(self.scale.seconds, |pace| pace.usual_seconds),
+            ..self.scale
+        }
     }
 
     /// Offers the task to the asker.
@@ -306,11 +340,12 @@ impl Matcher {
         if task.spec.deadline.is_some_and(|deadline| deadline <= self.now) {
             return Offer::Unfit;
         }
-        let weights: Vec<_> = self.weights(&task.spec.requirements).collect();
+        let scale = self.scale_for(&task.spec.kind);
+        let weights: Vec<_> = self.weights(&task.spec, &scale).collect();
         let considered: Vec<_> = self
             .candidates
             .iter()
-            .map(|(candidate, load)| self.consider(candidate, load, task, &weights))
+            .map(|(candidate, load)| self.consider(candidate, load, task, &weights, &scale))
             .collect();
         let Some((asker, rivals)) = considered.split_first() else { return Offer::Enough };
         match asker.refused {
@@ -347,8 +382,11 @@ impl Matcher {
     }
 
     /// The terms that make a difference for such a task: the others would be the same for all.
-    fn weights(&self, needs: &Requirements) -> impl Iterator<Item = (Merit, f64)> {
-        let (speed, stay) = self.differ;
+    fn weights(&self, spec: &TaskSpec, scale: &Scale) -> impl Iterator<Item = (Merit, f64)> {
+        let (needs, stay) = (&spec.requirements, self.may_leave);
+        let mut speeds =
+            self.candidates.iter().map(|(candidate, _)| candidate.speed_for(&spec.kind));
+        let speed = speeds.any(|speed| speed < scale.fastest);
         let (near, preferred) = (!needs.near.is_empty(), !needs.preferred.is_empty());
         let matters = move |merit: &Merit| match merit {
             Merit::Speed => speed,
@@ -366,6 +404,7 @@ impl Matcher {
         load: &Load,
         task: &Task,
         weights: &[(Merit, f64)],
+        scale: &Scale,
     ) -> Considered {
         let node = candidate.node.id.clone();
         let needs = &task.spec.requirements;
@@ -377,7 +416,9 @@ impl Matcher {
         }
         let wish = Wish { kind: Some(&task.spec.kind), needs };
         let terms: BTreeMap<Term, f64> = candidate.with_room(load, 0, |seen| {
-            let value = |(merit, _): &(Merit, f64)| merit.value(&wish, seen, &self.scale);
+            let speed = candidate.speed_for(&task.spec.kind);
+            let seen = Seen { vitals: Vitals { speed, ..seen.vitals }, ..*seen };
+            let value = |(merit, _): &(Merit, f64)| merit.value(&wish, &seen, scale);
             weights.iter().map(|weighed| (weighed.0.term(), value(weighed))).collect()
         });
         let score = weights
@@ -515,5 +556,79 @@ mod tests {
         let given = taken(matcher(dear, vec![cheap], Duration::ZERO).offer(&task(|_| {}))).unwrap();
         assert_eq!(given.reason, Reason::CloseEnough);
         assert!(given.considered[1].score - given.considered[0].score > 0.04);
+    }
+
+    #[test]
+    fn what_was_seen_of_nodes_decides_by_kind() {
+        let mut seen = Experience::default();
+        let (add, other) = ("add".parse().unwrap(), "other".parse().unwrap());
+        for _ in 0..20 {
+            // By the work of other kinds, the asker is the better one.
+            seen.ran(&add, &"a".parse().unwrap(), 40.0);
+            seen.ran(&add, &"b".parse().unwrap(), 10.0);
+            seen.ran(&other, &"a".parse().unwrap(), 1.0);
+            seen.ran(&other, &"b".parse().unwrap(), 90.0);
+        }
+        let known = |name| candidate(name).with_experience(&seen, NOW);
+        assert!(known("a").speed > known("b").speed);
+        let ask = |after| {
+            let rivals = vec![known("b")];
+            taken(matcher(known("a"), rivals, after).offer(&task(|_| {})))
+        };
+        assert!(ask(Duration::ZERO).is_none());
+        let late = ask(Duration::from_millis(50)).unwrap();
+        assert_eq!(late.reason, Reason::PatienceOver);
+        let speed = |place: usize| late.considered[place].terms[&Term::Speed];
+        assert!((speed(1) - 1.0).abs() < 1e-9 && (0.2..0.4).contains(&speed(0)), "{}", speed(0));
+    }
+
+    #[test]
+    fn a_faster_node_is_not_waited_for_with_what_is_soon_done() {
+        let mut seen = Experience::default();
+        let kind = "add".parse().unwrap();
+        for _ in 0..20 {
+            seen.ran(&kind, &"a".parse().unwrap(), 0.004);
+            seen.ran(&kind, &"b".parse().unwrap(), 0.001);
+        }
+        let known = |name| candidate(name).with_experience(&seen, NOW);
+        let offer = matcher(known("a"), vec![known("b")], Duration::ZERO).offer(&task(|_| {}));
+        assert_eq!(taken(offer).unwrap().reason, Reason::CloseEnough);
+    }
+
+    #[test]
+    fn long_tasks_go_to_those_who_stay_and_short_ones_to_anybody() {
+        let mut seen = Experience::default();
+        seen.stayed(&"a".parse().unwrap(), 600.0);
+        let kind = "add".parse().unwrap();
+        let mut asks = |seconds: f64| {
+            (0..30).for_each(|_| seen.ran(&kind, &"b".parse().unwrap(), seconds));
+            let known = |name| candidate(name).with_experience(&seen, NOW);
+            let matcher = matcher(known("a"), vec![known("b")], Duration::ZERO);
+            let scale = matcher.scale_for(&kind);
+            let stay = |one: &Candidate| {
+                let (load, task) = (Load::default(), task(|_| {}));
+                let terms = matcher.consider(one, &load, &task, &[(Merit::Stay, 1.0)], &scale);
+                terms.terms[&Term::Stay]
+            };
+            matcher.candidates.iter().map(|(one, _)| stay(one)).collect::<Vec<_>>()
+        };
+        let short = asks(6.0);
+        assert!(short[0] > 0.98 && short[1] > 0.999, "{short:?}");
+        let long = asks(6_000.0);
+        assert!(long[0] < 0.1 && long[1] > 0.999, "{long:?}");
+    }
+
+    #[test]
+    fn heat_takes_from_the_energy_that_a_node_has_to_spare() {
+        use crate::registry::{Celsius, Heartbeat, PowerState};
+        let warm = |degrees: f64| {
+            let mut record = NodeRecord::new(Node::new("a".parse().unwrap()), NOW);
+            let temperature = Some(Celsius::new(degrees).unwrap());
+            let power = PowerState { charging: true, temperature, ..PowerState::default() };
+            record.heartbeat = Some(Heartbeat { power: Some(power), ..Heartbeat::default() });
+            let policy = PowerPolicy::default();
+            Candidate::judge(&record, NOW, LivenessPolicy::default(), &policy).energy
+        };
+        assert_eq!([warm(30.0), warm(45.0), warm(50.0), warm(60.0)], [1.0, 1.0, 0.5, 0.0]);
     }
 }

@@ -243,38 +243,48 @@ impl Spot<'_> {
         let [cpu, gpu] = query.shares;
         let product =
             cpu * free(m.free.cpu_milli, self.most[0]) + gpu * free(m.idle(), self.most[2]);
-        let cost = -((1.0 - product / 2.0) * 100.0).floor() + f64::from(self.number) * 1e-10;
+        let cost = f64::from(self.number) * 1e-10 - ((1.0 - product / 2.0) * 100.0).floor();
         Choice { cost, devices: self.tightest(query) }
     }
 
-    /// Nodes and GPUs in use before idle ones.
+    /// GPUs that are shared before idle ones of nodes in use, and those before idle nodes; in the
+    /// steps of the published implementation (0–100), in which the first node wins a tie.
     pub(super) fn gpu_packing(&self, query: &Query) -> Choice {
-        let m = self.member;
+        let gpus = &self.member.gpu_milli;
         let devices = self.tightest(query);
-        let whole = m.gpu_milli.iter().filter(|free| **free == 1_000).count();
-        let shares = m
-            .gpu_milli
-            .iter()
-            .enumerate()
-            .any(|(place, free)| devices >> place & 1 == 1 && *free < 1_000);
-        let tier = match () {
-            () if query.count == 0 || shares => 0.0,
-            () if whole < m.gpu_milli.len() => 1.0,
-            () => 2.0,
+        let chosen = || {
+            let all = gpus.iter().enumerate();
+            all.filter(|(place, _)| devices >> place & 1 == 1).map(|(_, free)| i64::from(*free))
         };
-        let within = if query.is_shared() { m.idle() as f64 } else { whole as f64 };
-        Choice { cost: tier * 1e6 + within, devices }
+        let whole = |count: usize| i64::try_from(count).unwrap_or(64);
+        let idle = whole(gpus.iter().filter(|free| **free == 1_000).count());
+        let opened = whole(chosen().filter(|free| *free == 1_000).count());
+        let score = match () {
+            () if query.count == 0 => 0,
+            () if idle == whole(gpus.len()) => (33 - idle).max(idle),
+            () if opened > 0 => (50 - opened).max(33),
+            () => (100 - chosen().sum::<i64>() / 100).max(50),
+        };
+        Choice { cost: self.in_turn(score), devices }
     }
 
-    /// `alike` tells whether the node has tasks that ask for GPUs in the same way, and others.
+    /// `alike` tells whether the node has tasks that ask for GPUs in the same way, and others. In
+    /// the steps of the published implementation, as above.
     pub(super) fn gpu_clustering(&self, query: &Query, alike: (bool, bool)) -> Choice {
-        let tier = match (query.count, alike) {
-            (0, _) => 0.0,
-            (_, (true, false)) => 0.0,
-            (_, (true, true)) => 1.0,
-            (_, (false, false)) => 2.0,
-            (_, (false, true)) => 3.0,
+        // A quarter of the score goes by how full the node is, beside one with eight GPUs.
+        let full = 25 * (8_000 - self.member.idle()).max(0) / 8_000;
+        let score = match (query.count, alike) {
+            (0, _) => 0,
+            (_, (true, false)) => 75 + full,
+            (_, (true, true)) => 50 + full,
+            (_, (false, false)) => 25 + full,
+            (_, (false, true)) => full,
         };
-        Choice { cost: tier * 1e6 + self.member.idle() as f64, devices: self.tightest(query) }
+        Choice { cost: self.in_turn(score), devices: self.tightest(query) }
+    }
+
+    /// The cost of a score of whole steps: of equal ones, the first node's is the least.
+    fn in_turn(&self, score: i64) -> f64 {
+        f64::from(self.number) * 1e-10 - score as f64
     }
 }

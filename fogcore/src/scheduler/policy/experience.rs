@@ -1,11 +1,19 @@
 //! What nodes were seen to do: how fast they work, and how long they stay.
 //!
 //! A node's speed for a kind of task is how long all nodes took, divided by how long it took, as
-//! geometric means: times are spread by factors. Until it has done some, its speed over all kinds is the guess, and before that what its
-//! hardware promises. New runs count more than old ones.
+//! geometric means: times are spread by factors. Until it has done some, its speed over all kinds is
+//! the guess, and before that what its hardware promises. New runs count more than old ones.
+//!
+//! How long it usually stays is the time that it was seen there, divided by how often it left: the
+//! best guess for stays without memory (exponential ones), and it counts what the present stay has
+//! lasted so far.
+//!
+//! Both are guesses that save time when they are right. Losing them costs that time, nothing else,
+//! so they are kept in memory, and nodes of which nothing was heard for long make room for others.
 //!
 //! ```
 //! use fogcore::scheduler::policy::Experience;
+//! use fogcore::time::Timestamp;
 //!
 //! let mut seen = Experience::default();
 //! let kind = "render".parse()?;
@@ -17,13 +25,19 @@
 //! assert!((1.7..2.0).contains(&seen.speed(&kind, &"quick".parse()?, 1.0)));
 //! assert!((0.5..0.6).contains(&seen.speed(&kind, &"slow".parse()?, 1.0)));
 //! assert_eq!(seen.speed(&kind, &"new".parse()?, 1.5), 1.5);
+//!
+//! let (phone, at) = ("phone".parse()?, |ms| Timestamp::from_micros(ms * 1_000));
+//! seen.came(&phone, at(0)?);
+//! seen.left(&phone, at(60_000)?);
+//! assert_eq!(seen.stays(&phone, at(90_000)?), Some(60.0));
 //! # Ok::<(), fogcore::Error>(())
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Vitals;
 use crate::id::{NodeId, TaskKind};
+use crate::time::Timestamp;
 
 /// How much a new observation counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,16 +46,25 @@ pub struct Learning {
     pub rate: f64,
     /// How many observations the first guess counts as much as. Default 2.
     pub prior: f64,
-    /// The most nodes, and pairs of node and kind, that are remembered. Default 1,000,000; beyond,
-    /// no new ones are.
+    /// About how many pairs of node and kind, and at most how many nodes, are remembered. Default
+    /// 100,000; when there are more, the half that was silent for longest is forgotten.
     pub capacity: usize,
 }
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { rate: 0.1, prior: 2.0, capacity: 1_000_000 }
+        Self { rate: 0.1, prior: 2.0, capacity: 100_000 }
     }
 }
+
+/// How many kinds are learned about at most; later ones are not.
+const MOST_KINDS: usize = 4_096;
+
+/// How many of them a node is known for by each.
+const MOST_KINDS_OF_A_NODE: usize = 256;
+
+/// How much the fastest of a kind counts for with each run of others: nobody is it for ever.
+const FASTEST_FADES: f64 = 0.999;
 
 /// A mean of which old values fade.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -62,16 +85,63 @@ impl Mean {
     }
 }
 
+/// How a node does tasks of one kind, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// How fast beside a usual node.
+    pub speed: f64,
+    /// How long such a task takes on a usual node, in seconds.
+    pub usual_seconds: f64,
+}
+
+impl Pace {
+    /// How long such a task is expected to take there, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.usual_seconds / self.speed.max(1e-6)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    /// Of the logarithms of seconds, over all nodes.
+    time: Mean,
+    fastest: f64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Of the logarithms of speeds, over all kinds.
+    speed: Mean,
+    by_kind: BTreeMap<TaskKind, Mean>,
+    /// Of seconds.
+    stays: Mean,
+    here_since: Option<Timestamp>,
+    /// The turn in which something was heard of it last.
+    heard: u64,
+}
+
+impl Known {
+    /// Takes in a speed, and tells how many more kinds the node is known for.
+    fn add(&mut self, kind: &TaskKind, speed: f64, rate: f64) -> usize {
+        let before = self.by_kind.len();
+        self.speed.add(speed, rate);
+        // No node serves more; one that says so is known by all its kinds together.
+        if before < MOST_KINDS_OF_A_NODE || self.by_kind.contains_key(kind) {
+            self.by_kind.entry(kind.clone()).or_default().add(speed, rate);
+        }
+        self.by_kind.len() - before
+    }
+}
+
 /// What was seen of all nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Experience {
     learning: Learning,
-    /// Seconds by kind, over all nodes, in logarithms: times are spread by factors.
-    kinds: HashMap<TaskKind, Mean>,
-    /// Logarithms of speeds.
-    by_kind: HashMap<(TaskKind, NodeId), Mean>,
-    by_node: HashMap<NodeId, Mean>,
-    stays: HashMap<NodeId, Mean>,
+    kinds: HashMap<TaskKind, Kind>,
+    nodes: HashMap<NodeId, Known>,
+    pairs: usize,
+    turn: u64,
 }
 
 impl Experience {
@@ -86,64 +156,134 @@ impl Experience {
         if !(seconds > 0.0 && seconds.is_finite()) {
             return;
         }
-        let Learning { rate, capacity, .. } = self.learning;
-        let time = seconds.ln();
-        let full = self.by_kind.len() >= capacity;
-        if full && !self.by_kind.contains_key(&(kind.clone(), node.clone())) {
+        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(kind) {
             return;
         }
-        let usual = self.kinds.entry(kind.clone()).or_default();
+        let rate = self.learning.rate;
+        let time = seconds.ln();
+        let usual = &mut self.kinds.entry(kind.clone()).or_default().time;
         usual.add(time, rate);
         let speed = usual.value - time;
-        self.by_kind.entry((kind.clone(), node.clone())).or_default().add(speed, rate);
-        self.by_node.entry(node.clone()).or_default().add(speed, rate);
+        let pairs = self.known(node).add(kind, speed, rate);
+        self.pairs += pairs;
+        let speed = self.speed(kind, node, 1.0);
+        if let Some(kind) = self.kinds.get_mut(kind) {
+            kind.fastest = speed.max(kind.fastest * FASTEST_FADES);
+        }
     }
 
-    /// A node left after so long.
-    pub fn stayed(&mut self, node: &NodeId, seconds: f64) {
-        let known = self.stays.contains_key(node);
-        if seconds >= 0.0
-            && seconds.is_finite()
-            && (known || self.stays.len() < self.learning.capacity)
-        {
-            self.stays.entry(node.clone()).or_default().add(seconds, self.learning.rate);
+    /// A node is there; its stay begins, unless it was there already.
+    pub fn came(&mut self, node: &NodeId, at: Timestamp) {
+        self.known(node).here_since.get_or_insert(at);
+    }
+
+    /// A node that was there has left; nothing, if it was not.
+    pub fn left(&mut self, node: &NodeId, at: Timestamp) {
+        let known = self.nodes.get_mut(node);
+        if let Some(since) = known.and_then(|known| known.here_since.take()) {
+            self.stayed(node, at.since(since).as_secs_f64());
         }
+    }
+
+    /// A node left after so long, in seconds.
+    pub fn stayed(&mut self, node: &NodeId, seconds: f64) {
+        if seconds >= 0.0 && seconds.is_finite() {
+            let rate = self.learning.rate;
+            self.known(node).stays.add(seconds, rate);
+        }
+    }
+
+    /// What is known of the node, which is the latest to be heard of now.
+    fn known(&mut self, node: &NodeId) -> &mut Known {
+        let capacity = self.learning.capacity.max(1);
+        let full = self.nodes.len() >= capacity || self.pairs >= capacity;
+        if full && !self.nodes.contains_key(node) {
+            self.forget_half();
+        }
+        self.turn += 1;
+        let known = self.nodes.entry(node.clone()).or_default();
+        known.heard = self.turn;
+        known
+    }
+
+    fn forget_half(&mut self) {
+        let mut turns: Vec<_> = self.nodes.values().map(|known| known.heard).collect();
+        let middle = turns.len() / 2;
+        let (_, last_forgotten, _) = turns.select_nth_unstable(middle);
+        let last_forgotten = *last_forgotten;
+        self.nodes.retain(|_, known| known.heard > last_forgotten);
+        self.pairs = self.nodes.values().map(|known| known.by_kind.len()).sum();
     }
 
     /// How fast the node is for this kind beside a usual node, where `promised` is what its
     /// hardware lets expect.
     #[must_use]
     pub fn speed(&self, kind: &TaskKind, node: &NodeId, promised: f64) -> f64 {
+        let promised = promised.max(1e-3);
+        let Some(known) = self.nodes.get(node) else { return promised };
         let prior = self.learning.prior;
-        let over_all = self.speed_over_all(node, promised).ln();
-        match self.by_kind.get(&(kind.clone(), node.clone())) {
-            Some(seen) => seen.beside(over_all, prior).exp(),
-            None => over_all.exp(),
-        }
+        let over_all = known.speed.beside(promised.ln(), prior);
+        let seen = known.by_kind.get(kind).map(|seen| seen.beside(over_all, prior));
+        // Who has done nothing is as promised, not what the logarithm's logarithm rounds it to.
+        if known.speed.seen > 0.0 { seen.unwrap_or(over_all).exp() } else { promised }
     }
 
     fn speed_over_all(&self, node: &NodeId, promised: f64) -> f64 {
         let promised = promised.max(1e-3);
-        match self.by_node.get(node) {
-            Some(seen) => seen.beside(promised.ln(), self.learning.prior).exp(),
+        match self.nodes.get(node).filter(|known| known.speed.seen > 0.0) {
+            Some(known) => known.speed.beside(promised.ln(), self.learning.prior).exp(),
             None => promised,
         }
+    }
+
+    /// How the node does tasks of this kind; none before one was done by anybody.
+    #[must_use]
+    pub fn pace(&self, kind: &TaskKind, node: &NodeId, promised: f64) -> Option<Pace> {
+        let usual_seconds = self.kinds.get(kind)?.time.value.exp();
+        Some(Pace { speed: self.speed(kind, node, promised), usual_seconds })
     }
 
     /// How long such a task is expected to take there, in seconds; none before one was seen.
     #[must_use]
     pub fn seconds(&self, kind: &TaskKind, node: &NodeId, promised: f64) -> Option<f64> {
-        let usual = self.kinds.get(kind)?.value.exp();
-        Some(usual / self.speed(kind, node, promised))
+        self.pace(kind, node, promised).map(|pace| pace.seconds())
     }
 
-    /// The node's vitals with what was seen of it; its speed is that over all kinds.
+    /// The highest speed that was seen lately for this kind.
     #[must_use]
-    pub fn applied(&self, node: &NodeId, vitals: Vitals) -> Vitals {
+    pub fn fastest(&self, kind: &TaskKind) -> Option<f64> {
+        self.kinds.get(kind).map(|kind| kind.fastest)
+    }
+
+    /// How long the node usually stays, in seconds, if it was ever seen to leave: what it has
+    /// stayed until `now` counts.
+    #[must_use]
+    pub fn stays(&self, node: &NodeId, now: Timestamp) -> Option<f64> {
+        let known = self.nodes.get(node).filter(|known| known.stays.seen > 0.0)?;
+        let here = known.here_since.map_or(0.0, |since| now.since(since).as_secs_f64());
+        // As many departures as the mean remembers.
+        let left = known.stays.seen.min(1.0 / self.learning.rate.max(1e-9));
+        Some(known.stays.value + here / left)
+    }
+
+    /// The node's vitals with what was seen of it until `now`; its speed is that over all kinds.
+    #[must_use]
+    pub fn applied(&self, node: &NodeId, vitals: Vitals, now: Timestamp) -> Vitals {
         let speed = self.speed_over_all(node, vitals.speed);
-        let stays = self.stays.get(node);
-        let stays_seconds = stays.map_or(vitals.stays_seconds, |seen| seen.value);
+        let stays_seconds = self.stays(node, now).unwrap_or(vitals.stays_seconds);
         Vitals { speed, stays_seconds, ..vitals }
+    }
+
+    /// How many nodes are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
     }
 }
 
@@ -177,10 +317,43 @@ mod tests {
     fn stays_and_speed_become_vitals() {
         let mut seen = Experience::default();
         let node: NodeId = "n".parse().unwrap();
-        assert_eq!(seen.applied(&node, Vitals::default()), Vitals::default());
+        let now = Timestamp::UNIX_EPOCH;
+        let stays = |seen: &Experience| seen.applied(&node, Vitals::default(), now).stays_seconds;
+        assert_eq!(seen.applied(&node, Vitals::default(), now), Vitals::default());
         seen.stayed(&node, 100.0);
         seen.stayed(&node, 300.0);
-        let stays = seen.applied(&node, Vitals::default()).stays_seconds;
-        assert!((stays - 200.0).abs() < 1e-9);
+        assert!((stays(&seen) - 200.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_stay_ends_once_and_the_present_one_counts() {
+        let mut seen = Experience::default();
+        let node: NodeId = "n".parse().unwrap();
+        let at =
+            |seconds| Timestamp::UNIX_EPOCH.saturating_add(std::time::Duration::from_secs(seconds));
+        seen.came(&node, at(0));
+        seen.came(&node, at(50));
+        assert_eq!(seen.stays(&node, at(1_000)), None);
+        seen.left(&node, at(100));
+        seen.left(&node, at(900));
+        assert_eq!(seen.stays(&node, at(1_000)), Some(100.0));
+        seen.came(&node, at(1_000));
+        assert_eq!(seen.stays(&node, at(1_500)), Some(600.0));
+        // A clock that was set back ends a stay of no length, not one below zero.
+        seen.left(&node, at(10));
+        assert_eq!(seen.stays(&node, at(2_000)), Some(50.0));
+    }
+
+    #[test]
+    fn who_was_silent_for_longest_makes_room() {
+        let mut seen = Experience::new(Learning { capacity: 10, ..Learning::default() });
+        let (kind, regular): (TaskKind, NodeId) = ("k".parse().unwrap(), "r".parse().unwrap());
+        for number in 0..1_000 {
+            seen.ran(&kind, &format!("n{number}").parse().unwrap(), 10.0);
+            seen.ran(&kind, &regular, 1.0);
+            assert!(seen.len() <= 10 && seen.pairs <= 10);
+        }
+        assert!(seen.speed(&kind, &regular, 1.0) > 1.5);
+        assert!((seen.speed(&kind, &"n0".parse().unwrap(), 1.0) - 1.0).abs() < 1e-9);
     }
 }

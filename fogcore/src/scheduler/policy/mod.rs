@@ -39,7 +39,7 @@ mod rule;
 mod scores;
 mod workload;
 
-pub use self::experience::{Experience, Learning};
+pub use self::experience::{Experience, Learning, Pace};
 pub use self::filters::Standard;
 pub use self::rule::{FogPolicy, Policy};
 pub use self::scores::{Merit, locality, preference};
@@ -183,11 +183,14 @@ pub struct Scale {
     pub fastest: f64,
     /// How long the task is expected to take on a usual node, in seconds.
     pub seconds: f64,
+    /// How long it takes until any of them begins, in seconds: who would be done sooner by much
+    /// less than that is no better for it.
+    pub begins: f64,
 }
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { cheapest: 0.0, fastest: 1.0, seconds: 60.0 }
+        Self { cheapest: 0.0, fastest: 1.0, seconds: 60.0, begins: 0.0 }
     }
 }
 

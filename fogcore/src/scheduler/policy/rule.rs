@@ -23,9 +23,12 @@ pub enum Policy {
     /// The one whose free resources point least in the task's direction (after Tetris, Grandl et
     /// al., SIGCOMM 2014): by the dot product of what is free and what is asked.
     DotProduct,
-    /// Shares of GPUs where GPUs are shared already, whole GPUs where the fewest are idle.
+    /// GPUs that are shared already, the fullest first, then idle ones of nodes in use, and idle
+    /// nodes last (after Weng et al., as below), with their steps and ties: among equals, the node
+    /// that came first, which is where all tasks without GPUs go.
     GpuPacking,
-    /// Tasks that ask for GPUs in the same way (a share, one, two, …) together, in the fullest node.
+    /// Tasks that ask for GPUs in the same way (a share, one, two, …) together, in the fullest node
+    /// (after Gandiva, Xiao et al., OSDI 2018), with the steps and ties of Weng et al., as above.
     GpuClustering,
     /// Fragmentation gradient descent (Weng et al., USENIX ATC 2023), with the rounding and the
     /// ties that give its published results: where the share of GPUs that the next task could not

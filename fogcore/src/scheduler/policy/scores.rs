@@ -14,7 +14,8 @@ pub enum Merit {
     Energy,
     /// How cheap it is beside the cheapest.
     Price,
-    /// How fast it is beside the fastest, by what was learned of it and else by what it has.
+    /// How soon the task would be done beside where it would be done first, by what was learned of
+    /// the node and else by what it has: 0.5 where it is expected to take twice as long.
     Speed,
     /// The chance that it is still there when the task is done: `exp(−time / usual stay)`.
     Stay,
@@ -55,7 +56,10 @@ impl Score for Merit {
                 f64::INFINITY => 0.0,
                 price => scale.cheapest / price,
             },
-            Self::Speed => (vitals.speed / scale.fastest).clamp(0.0, 1.0),
+            Self::Speed => {
+                let done = |speed: f64| scale.begins + scale.seconds / speed.max(1e-6);
+                (done(scale.fastest) / done(vitals.speed)).clamp(0.0, 1.0)
+            }
             Self::Stay => {
                 let seconds = scale.seconds / vitals.speed.max(1e-6);
                 (-seconds / vitals.stays_seconds.max(1e-6)).exp()
