@@ -1,6 +1,6 @@
 //! Why a task went where it went, in a form that people and programs can read.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +111,7 @@ impl fmt::Display for Refusal {
 }
 
 /// What a term of the score measures, each from 0 (bad) to 1 (good).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Term {
@@ -135,6 +135,18 @@ pub enum Term {
     Fit,
     /// What a policy without terms makes of it: 1 for the least cost, towards 0 for more.
     Cost,
+    /// What a score of somebody's own measures, by its name in snake case.
+    #[serde(untagged)]
+    Own(Cow<'static, str>),
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(name) => f.pad(name),
+            own => f.pad(&format!("{own:?}").to_lowercase()),
+        }
+    }
 }
 
 /// A node that was considered for a task.
@@ -267,8 +279,8 @@ impl Explanation {
 
     /// How much this term counted.
     #[must_use]
-    pub fn weight(&self, term: Term) -> f64 {
-        self.weights.get(&term).copied().unwrap_or_default()
+    pub fn weight(&self, term: &Term) -> f64 {
+        self.weights.get(term).copied().unwrap_or_default()
     }
 }
 
@@ -287,8 +299,7 @@ impl fmt::Display for Explanation {
             write!(f, " {:.3} =", considered.score)?;
             for (index, (term, value)) in considered.terms.iter().enumerate() {
                 let plus = if index == 0 { "" } else { " +" };
-                let (name, weight) = (format!("{term:?}").to_lowercase(), self.weight(*term));
-                write!(f, "{plus} {name} {value:.2} × {weight:.2}")?;
+                write!(f, "{plus} {term} {value:.2} × {:.2}", self.weight(term))?;
             }
         }
         for (filter, nodes) in &self.refused {

@@ -126,7 +126,9 @@ impl Cluster {
                 let alike =
                     needs.apart.as_ref().map_or(0, |apart| self.alike(apart, *number, kept));
                 let open = member.place.is_some();
-                open && Standard::first(&Standard::ALL, &wish, &member.seen(kept, alike)).is_none()
+                let seen = member.seen(kept, alike);
+                open && Standard::first(&Standard::ALL, &wish, &seen).is_none()
+                    && self.passes(&wish, &seen)
             })
         };
         places.into_iter().filter_map(|place| u32::try_from(place).ok()).filter(fits).collect()

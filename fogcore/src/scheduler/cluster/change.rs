@@ -42,7 +42,8 @@ impl Cluster {
             has,
             free: has,
             gpu_milli: vec![1_000; node.resources.gpus.len()].into(),
-            vitals,
+            told: vitals,
+            vitals: self.experience.applied(&node.id, vitals, self.told_at),
             merit: 0.0,
             fragmentation: 0.0,
             measured: 1,
@@ -51,6 +52,7 @@ impl Cluster {
         self.members[number as usize] = Some(member);
         self.by_id.insert(node.id.clone(), number);
         let grown = self.grow(has, node.resources.gpus.len());
+        let vitals = self.member(number).map_or(vitals, |member| member.vitals);
         let rescaled = self.rescale(&vitals);
         self.value(number);
         if grown || rescaled {
@@ -206,22 +208,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// The node is as told now: online or not, charging or not, fast, trusted.
+    /// The node is as told now: online or not, charging or not, fast, trusted. What was
+    /// [seen](Self::ran) of it comes before how fast it is told to be, and how long to stay.
     ///
     /// # Errors
     /// [`ClusterError::UnknownNode`].
     pub fn observe(&mut self, id: &NodeId, vitals: Vitals) -> Result<(), ClusterError> {
         let number = self.number(id)?;
         if let Some(Some(member)) = self.members.get_mut(number as usize) {
-            member.vitals = vitals;
+            member.told = vitals;
         }
-        let rescaled = self.rescale(&vitals);
-        self.value(number);
-        if rescaled {
-            self.settle_all();
-        } else {
-            self.settle(number);
-        }
+        self.learn(number);
         Ok(())
     }
 
@@ -307,7 +304,7 @@ impl Cluster {
 
     /// Whether somebody is faster or cheaper than all that the others are measured by. Steps of a
     /// half keep that rare.
-    fn rescale(&mut self, vitals: &Vitals) -> bool {
+    pub(super) fn rescale(&mut self, vitals: &Vitals) -> bool {
         let mut changed = false;
         if vitals.speed > self.scale.fastest {
             self.scale.fastest = vitals.speed * 1.5;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use super::Cluster;
 use super::node::Member;
 use super::query::admitted;
+use super::weigh::Query;
 use crate::id::TaskKind;
-use crate::scheduler::policy::{Filter, FogPolicy, Policy, Standard, Wish};
+use crate::scheduler::policy::{Filter, Standard, Wish, bounded};
 use crate::scheduler::{
     Considered, Explanation, Reason, Refusal, Relaxation, Requirements, Second, Term,
 };
@@ -52,7 +53,7 @@ impl Cluster {
         explanation.devices = (0..64).filter(|place| devices >> place & 1 == 1).collect();
         for (cost, number, _) in fit.iter().take(top.max(1)) {
             let Some(member) = self.member(*number) else { continue };
-            explanation.considered.push(self.considered(&wish, member, *cost, least));
+            explanation.considered.push(self.considered(&wish, &query, member, (*cost, least)));
         }
         explanation.chosen = explanation.considered.first().map(|best| best.node.clone());
         if let Some((cost, number, _)) = fit.get(1)
@@ -76,41 +77,43 @@ impl Cluster {
             let apart = wish.needs.apart.as_ref();
             let alike = apart.map_or(0, |apart| self.alike(apart, number, kept));
             let seen = member.seen(kept, alike);
-            Standard::ALL
-                .iter()
+            let standard = Standard::ALL.iter().map(|filter| filter as &dyn Filter);
+            let own = self.filters.iter().map(|filter| &**filter);
+            standard
+                .chain(own)
                 .filter_map(move |filter| Some((filter.name(), filter.refuse(wish, &seen)?)))
         });
         draining.into_iter().chain(rest)
     }
 
     fn weights(&self) -> BTreeMap<Term, f64> {
-        match &self.policy {
-            Policy::Fog => FogPolicy::default().weights().collect(),
-            Policy::Weighted(policy) => policy.weights().collect(),
-            _ => [(Term::Cost, 1.0)].into(),
-        }
+        self.fog_policy()
+            .map_or_else(|| [(Term::Cost, 1.0)].into(), |policy| policy.weights().collect())
     }
 
-    fn considered(&self, wish: &Wish<'_>, member: &Member, cost: f64, least: f64) -> Considered {
+    fn considered(
+        &self,
+        wish: &Wish<'_>,
+        query: &Query,
+        member: &Member,
+        (cost, least): (f64, f64),
+    ) -> Considered {
         let node = member.id.clone();
         let Some(kept) = self.profiles.get(member.profile as usize) else {
             return Considered { node, refused: None, terms: BTreeMap::new(), score: 0.0 };
         };
-        let policy = match &self.policy {
-            Policy::Fog => &self.scratch.fog,
-            Policy::Weighted(policy) => policy,
-            _ => {
-                let value = 1.0 / (1.0 + cost - least);
-                let terms = [(Term::Cost, value)].into();
-                return Considered { node, refused: None, terms, score: value };
-            }
+        let Some(policy) = self.fog_policy() else {
+            let value = 1.0 / (1.0 + cost - least);
+            let terms = [(Term::Cost, value)].into();
+            return Considered { node, refused: None, terms, score: value };
         };
-        let seen = member.seen(kept, 0);
+        let seen = self.seen_for(wish, query, member, kept);
+        let scale = query.scale.as_ref().unwrap_or(&self.scale);
         let scores = policy.of_the_node.iter().chain(&policy.for_the_task);
         let mut terms: BTreeMap<Term, f64> = BTreeMap::new();
         let mut score = 0.0;
         for (each, weight) in scores {
-            let value = each.value(wish, &seen, &self.scale);
+            let value = bounded(&**each, wish, &seen, scale);
             score += weight * value;
             terms.insert(each.term(), value);
         }

@@ -5,8 +5,7 @@ use super::index::{Entry, SIDE};
 use super::node::Member;
 use super::weigh::share_bit;
 use crate::failover::words::whole;
-use crate::scheduler::Requirements;
-use crate::scheduler::policy::{FogPolicy, Policy, Wish};
+use crate::scheduler::policy::Policy;
 
 /// What is free of one resource, as a part of the largest node's, is counted in this.
 const PARTS: i64 = 1 << 20;
@@ -75,32 +74,6 @@ impl Cluster {
         u16::try_from(number.min(side * side - 1)).unwrap_or(0)
     }
 
-    /// What a node is worth by itself.
-    pub(super) fn merit(&self, m: &Member) -> f32 {
-        let Some(kept) = self.profiles.get(m.profile as usize) else { return 0.0 };
-        let needs = Requirements::default();
-        let (wish, seen) = (Wish { kind: None, needs: &needs }, m.seen(kept, 0));
-        let sum = |policy: &FogPolicy| {
-            let scores = policy.of_the_node.iter();
-            scores.map(|(score, weight)| weight * score.value(&wish, &seen, &self.scale)).sum()
-        };
-        narrow(match &self.policy {
-            Policy::Fog => sum(&self.scratch.fog),
-            Policy::Weighted(policy) => sum(policy),
-            _ => 0.0,
-        })
-    }
-
-    /// What all nodes together could be worth at most: the sum of the weights.
-    pub(super) fn merits(&self) -> f64 {
-        let sum = |policy: &FogPolicy| policy.of_the_node.iter().map(|(_, weight)| weight).sum();
-        match &self.policy {
-            Policy::Fog => sum(&self.scratch.fog),
-            Policy::Weighted(policy) => sum(policy),
-            _ => 0.0,
-        }
-    }
-
     /// Puts the node where it belongs now, or takes it out if it is to have no new tasks.
     pub(super) fn settle(&mut self, node: u32) {
         let Some(Some(m)) = self.members.get(node as usize) else { return };
@@ -166,6 +139,6 @@ impl Cluster {
 
 /// Half of the digits are enough for the index.
 #[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
-const fn narrow(value: f64) -> f32 {
+pub(super) const fn narrow(value: f64) -> f32 {
     value as f32
 }

@@ -29,6 +29,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_pcg::Pcg32;
@@ -44,6 +45,7 @@ mod node;
 mod place;
 mod query;
 mod weigh;
+mod worth;
 
 pub use self::allocation::Allocation;
 pub use self::batch::{Nsga2, Plan};
@@ -53,8 +55,9 @@ pub use self::place::Placement;
 use self::allocation::Allocations;
 use self::index::Index;
 use self::node::{Kept, Member, Profile};
-use super::policy::{Outlook, Policy, Scale, Workload};
+use super::policy::{Experience, Filter, Outlook, Policy, Scale, Score, Workload};
 use crate::id::NodeId;
+use crate::time::Timestamp;
 
 /// Nodes and what is taken of them.
 #[derive(Debug)]
@@ -77,6 +80,11 @@ pub struct Cluster {
     /// The largest amounts that any node has, as powers of two.
     most: [i64; 3],
     scale: Scale,
+    /// Filters beside the standard ones.
+    filters: Vec<Arc<dyn Filter>>,
+    experience: Experience,
+    /// When the latest was told of which a time is known.
+    told_at: Timestamp,
     limits: Limits,
     scratch: place::Scratch,
     states: u32,
@@ -85,7 +93,8 @@ pub struct Cluster {
 }
 
 /// How much a decision may look at where a policy gives no bounds to search by (random, dot
-/// product, the GPU heuristics, FGD). The others are exact for any number of nodes.
+/// product, the GPU heuristics, FGD), and where the fog's own goes by what was learned of a kind. The
+/// others are exact for any number of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Up to so many nodes, all are weighed. Default 2,048.
@@ -129,6 +138,9 @@ impl Cluster {
             outlooks,
             most: [1; 3],
             scale: Scale::default(),
+            filters: Vec::new(),
+            experience: Experience::default(),
+            told_at: Timestamp::UNIX_EPOCH,
             limits: Limits::default(),
             scratch: place::Scratch::default(),
             states: 0,
@@ -140,6 +152,25 @@ impl Cluster {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same cluster with one more filter of your own. It is asked after the
+    /// [standard ones](super::policy::Standard), by every policy, and counted in explanations by its
+    /// name. An example is in [`policy`](super::policy).
+    #[must_use]
+    pub fn with_filter(mut self, filter: Arc<dyn Filter>) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    /// The same cluster with one more score of your own, from 0 (bad) to 1 (good), and its weight
+    /// beside those of [`FogPolicy`](super::policy::FogPolicy), which add up to 1.1. It is asked for each task, as it may
+    /// depend on it. Only the fog's own policy has scores; any other is replaced by it.
+    #[must_use]
+    pub fn with_score(mut self, score: Arc<dyn Score>, weight: f64) -> Self {
+        let policy = self.fog_policy().cloned().unwrap_or_default();
+        self.set_policy(Policy::Weighted(policy.with_score(score, weight).into()));
         self
     }
 

@@ -100,6 +100,8 @@ pub(super) struct Member {
     pub(super) has: Amounts,
     pub(super) free: Amounts,
     pub(super) gpu_milli: Box<[i16]>,
+    /// What was told of it, and that with what was seen of it.
+    pub(super) told: Vitals,
     pub(super) vitals: Vitals,
     /// What the policy's terms that do not depend on the task add up to.
     pub(super) merit: f32,

@@ -11,7 +11,7 @@ use super::query::{admitted, suits};
 use super::weigh::{Choice, Query, Spot};
 use super::{Cluster, ClusterError, Domain};
 use crate::id::{NodeId, TaskKind};
-use crate::scheduler::policy::{FogPolicy, Merit, Policy, Standard, Wish};
+use crate::scheduler::policy::{FogPolicy, Policy, Seen, Standard, Wish};
 use crate::scheduler::{Apart, Requirements};
 
 /// A place that a task was given.
@@ -112,14 +112,16 @@ impl Cluster {
         self.scratch.profiles.resize(self.profiles.len(), (0, 0));
         let mut query = self.query(wish);
         query.profiles = self.suitable(wish);
-        let merits = self.merits();
+        // For a kind, a node may be worth more than by itself, so more of them are looked at.
+        let doubt = self.doubt(&query);
+        let merits = self.merits() - doubt;
         let exact = self.members.len() <= self.limits.exact_up_to;
         let mut left = if exact { usize::MAX } else { self.limits.weighed };
         let bounded = matches!(
             self.policy,
             Policy::BinPack | Policy::Spread | Policy::Thrift | Policy::Fog | Policy::Weighted(_)
         );
-        if bounded {
+        if bounded && doubt <= 0.0 {
             left = MOST_WEIGHED;
         }
         let mut index = std::mem::replace(&mut self.index, Index::stand_in());
@@ -211,7 +213,7 @@ impl Cluster {
             || needs.min_trust.is_some()
             || needs.max_price.is_some()
             || needs.apart.is_some();
-        if !special {
+        if !special && self.filters.is_empty() {
             return true;
         }
         let alike = needs.apart.as_ref().map_or(0, |apart| self.alike(apart, node, k));
@@ -223,7 +225,12 @@ impl Cluster {
             Standard::Price,
             Standard::Apart,
         ];
-        Standard::first(&rest, wish, &seen).is_none()
+        Standard::first(&rest, wish, &seen).is_none() && self.passes(wish, &seen)
+    }
+
+    /// Whether the cluster's own filters have nothing against the node.
+    pub(super) fn passes(&self, wish: &Wish<'_>, node: &Seen<'_>) -> bool {
+        self.filters.iter().all(|filter| filter.refuse(wish, node).is_none())
     }
 
     /// How many tasks of the group share a domain with the node.
@@ -267,27 +274,6 @@ impl Cluster {
             Policy::Fog => self.fog(&self.scratch.fog, wish, query, spot, kept),
             Policy::Weighted(policy) => self.fog(policy, wish, query, spot, kept),
         }
-    }
-
-    fn fog(
-        &self,
-        policy: &FogPolicy,
-        wish: &Wish<'_>,
-        query: &Query,
-        spot: &Spot<'_>,
-        kept: &Kept,
-    ) -> Choice {
-        let fit = spot.thrift(query);
-        let mut cost = self.merits() - f64::from(spot.member.merit);
-        let particular = !wish.needs.near.is_empty() || !wish.needs.preferred.is_empty();
-        for (score, weight) in &policy.for_the_task {
-            // Whoever wants nothing of the kind has it everywhere.
-            if particular || !is_wish(score.term()) {
-                let seen = spot.member.seen(kept, 0);
-                cost += weight * (1.0 - score.value(wish, &seen, &self.scale));
-            }
-        }
-        Choice { cost: cost + policy.fit / 1_000.0 * fit.cost, devices: fit.devices }
     }
 
     fn any_device(
@@ -384,10 +370,4 @@ pub(super) fn domain(apart: &Apart, node: u32, kept: &Kept) -> Domain {
         Some(Domain::Label(key.clone(), value.clone()))
     });
     label.unwrap_or(Domain::Node(node))
-}
-
-/// Whether the term is about what the task itself says it would like.
-fn is_wish(term: crate::scheduler::Term) -> bool {
-    use crate::scheduler::policy::Score;
-    [Merit::Locality, Merit::Preference].iter().any(|merit| merit.term() == term)
 }

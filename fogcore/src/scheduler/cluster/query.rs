@@ -20,6 +20,7 @@ impl Cluster {
             heavy: (0.0, 0.0),
             profiles: u64::MAX,
             shares: [0.0; 2],
+            scale: self.scale_for(wish.kind),
         };
         let share = |amount: i64, most: i64| amount as f64 / most.max(1) as f64;
         query.shares = [share(query.cpu, self.most[0]), share(query.total(), self.most[2])];

@@ -2,7 +2,7 @@
 
 use super::index::{Bounds, Entry};
 use super::node::Member;
-use crate::scheduler::policy::{Outlook, Policy};
+use crate::scheduler::policy::{Outlook, Policy, Scale};
 
 /// A task, as far as the index is concerned.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Query {
     pub(super) profiles: u64,
     /// For dot products: what it asks of CPU and GPUs, as shares of the largest node.
     pub(super) shares: [f64; 2],
+    /// What the fog's own policy measures by, if it knows how long tasks of the kind take.
+    pub(super) scale: Option<Scale>,
 }
 
 /// A place on a node and what it costs; the least is the best.

@@ -249,10 +249,11 @@ impl Experience {
         self.pace(kind, node, promised).map(|pace| pace.seconds())
     }
 
-    /// The highest speed that was seen lately for this kind.
+    /// The highest speed that was seen lately for this kind, and how long such a task takes on a
+    /// usual node, in seconds.
     #[must_use]
-    pub fn fastest(&self, kind: &TaskKind) -> Option<f64> {
-        self.kinds.get(kind).map(|kind| kind.fastest)
+    pub fn usual(&self, kind: &TaskKind) -> Option<(f64, f64)> {
+        self.kinds.get(kind).map(|kind| (kind.fastest, kind.time.value.exp()))
     }
 
     /// How long the node usually stays, in seconds, if it was ever seen to leave: what it has

@@ -4,10 +4,14 @@
 //! Both are pure and look at one node at a time, so the same ones serve the pull side (is the
 //! asker a good choice beside its rivals? [`Matcher`](super::Matcher)) and the push side (which of
 //! all nodes is best? [`Cluster`](super::Cluster)). What a whole policy makes of them is in
-//! [`Policy`].
+//! [`Policy`]. A cluster takes filters and scores of your own beside them:
 //!
 //! ```
-//! use fogcore::scheduler::{Refusal, policy::{Filter, Seen, Wish}};
+//! use std::sync::Arc;
+//! use fogcore::registry::{Node, Resources};
+//! use fogcore::scheduler::policy::{Filter, Policy, Scale, Score, Seen, Wish};
+//! use fogcore::scheduler::{Cluster, Refusal, Requirements, Term};
+//! use fogcore::time::Timestamp;
 //!
 //! /// Nodes that are nearly full are left alone.
 //! #[derive(Debug)]
@@ -23,6 +27,34 @@
 //!         (needed > free).then(|| Refusal::TooLittle { resource: "cpu_milli".into(), needed, free })
 //!     }
 //! }
+//!
+//! /// The greener the power, the better.
+//! #[derive(Debug)]
+//! struct Green;
+//!
+//! impl Score for Green {
+//!     fn term(&self) -> Term {
+//!         Term::Own("green".into())
+//!     }
+//!     fn value(&self, _: &Wish<'_>, node: &Seen<'_>, _: &Scale) -> f64 {
+//!         node.labels.get("green").and_then(|share| share.parse().ok()).unwrap_or(0.5)
+//!     }
+//! }
+//!
+//! let cluster = Cluster::new(Policy::Fog, 1).with_filter(Arc::new(KeepOneCore));
+//! let mut cluster = cluster.with_score(Arc::new(Green), 0.3);
+//! for (name, cpu_cores, green) in [("coal", 4, "0.1"), ("wind", 4, "0.9"), ("small", 2, "1")] {
+//!     let resources = Resources { cpu_cores, memory_mib: 1_024, ..Resources::default() };
+//!     let labels = [("green".to_owned(), green.to_owned())].into();
+//!     let node = Node { resources, labels, slots: 8, ..Node::new(name.parse()?) };
+//!     cluster.add(&node, Default::default())?;
+//! }
+//! let task = Requirements { cpu_milli: 1_500, ..Requirements::default() };
+//! let why = cluster.explain(None, &task, 2, Timestamp::UNIX_EPOCH);
+//! assert_eq!(why.refused["keep_one_core"], 1);
+//! assert_eq!(why.considered[0].terms[&Term::Own("green".into())], 0.9);
+//! assert_eq!(cluster.place(None, &task)?.node.as_str(), "wind");
+//! # Ok::<(), fogcore::Error>(())
 //! ```
 
 use std::collections::BTreeSet;
@@ -167,7 +199,8 @@ pub trait Filter: fmt::Debug + Send + Sync {
 
 /// Says how good a node is in one respect. Pure, and independent of other nodes.
 pub trait Score: fmt::Debug + Send + Sync {
-    /// What it measures.
+    /// What it measures; [`Term::Own`] with a name of your own, unless it replaces a score that
+    /// there is.
     fn term(&self) -> Term;
 
     /// From 0 (bad) to 1 (good).
@@ -192,6 +225,12 @@ impl Default for Scale {
     fn default() -> Self {
         Self { cheapest: 0.0, fastest: 1.0, seconds: 60.0, begins: 0.0 }
     }
+}
+
+/// What the score makes of the node, within the limits that it should keep to.
+pub(super) fn bounded(score: &dyn Score, wish: &Wish<'_>, node: &Seen<'_>, scale: &Scale) -> f64 {
+    let value = score.value(wish, node, scale);
+    if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
 }
 
 /// A price to compare others with. Only ratios of two of them are used, so a float will do.

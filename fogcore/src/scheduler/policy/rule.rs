@@ -128,6 +128,13 @@ impl Default for FogPolicy {
 }
 
 impl FogPolicy {
+    /// The same with one more score for the task in hand; a weight below zero is none.
+    #[must_use]
+    pub fn with_score(mut self, score: Arc<dyn Score>, weight: f64) -> Self {
+        self.for_the_task.push((score, if weight.is_finite() { weight.max(0.0) } else { 0.0 }));
+        self
+    }
+
     /// Each term and its weight; they are added up as they are.
     pub fn weights(&self) -> impl Iterator<Item = (Term, f64)> {
         let scores = self.of_the_node.iter().chain(&self.for_the_task);
