@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use fogcore::id::NodeId;
+use fogcore::id::{NodeId, TaskKind};
 use fogcore::registry::{Gpu, Node, Resources};
-use fogcore::scheduler::policy::{FogPolicy, Policy, Vitals, Workload};
+use fogcore::scheduler::policy::{
+    Filter, FogPolicy, Policy, Scale, Score, Seen, Vitals, Wish, Workload,
+};
 use fogcore::scheduler::{
-    Allocation, Apart, Cluster, ClusterError, Explanation, GpuRequirement, Placement, Reason,
-    Refusal, Requirements, Selector,
+    Allocation, Apart, Cluster, ClusterError, Explanation, GpuRequirement, Nsga2, Placement,
+    Reason, Refusal, Requirements, Selector, Term,
 };
 use fogcore::time::Timestamp;
 use proptest::prelude::*;
@@ -372,4 +376,128 @@ fn thousands_of_equal_nodes_are_not_looked_at_one_by_one() {
         cluster.place(None, &task(1_000, 100, 1, 500)).unwrap();
     }
     assert_eq!(cluster.allocations(), 2_000);
+}
+
+/// Nodes whose names end in an odd digit are left alone.
+#[derive(Debug)]
+struct EvenOnly;
+
+impl Filter for EvenOnly {
+    fn name(&self) -> &'static str {
+        "even_only"
+    }
+
+    fn refuse(&self, _: &Wish<'_>, node: &Seen<'_>) -> Option<Refusal> {
+        let digit = node.id.as_str().bytes().last()?;
+        (digit % 2 == 1).then(|| Refusal::Own { reason: "odd".into() })
+    }
+}
+
+#[test]
+fn a_filter_of_ones_own_holds_for_every_policy_and_is_counted_by_its_name() {
+    for (name, policy) in Policy::ALL {
+        let mut cluster = Cluster::new(policy, 1).with_filter(Arc::new(EvenOnly));
+        for number in 0..10 {
+            cluster.add(&node(&format!("n{number}"), 8, 8_192, 2), Vitals::default()).unwrap();
+        }
+        let small = task(100, 100, 1, 100);
+        let why = cluster.explain(None, &small, 20, Timestamp::UNIX_EPOCH);
+        assert_eq!((why.refused["even_only"], why.considered.len()), (5, 5), "{name}");
+        for _ in 0..50 {
+            let placed = cluster.place(None, &small).unwrap();
+            assert!(placed.node.as_str().ends_with(['0', '2', '4', '6', '8']), "{name}");
+        }
+        let plans = cluster.plans(std::slice::from_ref(&small), &Nsga2::default());
+        let places = plans.iter().flat_map(|plan| plan.places.iter().flatten());
+        assert!(places.clone().count() > 0, "{name}");
+        assert!(places.into_iter().all(|n| n.as_str().ends_with(['0', '2', '4', '6', '8'])));
+        // What would let a task run that nobody takes counts it, too.
+        let large = task(99_000, 1, 0, 0);
+        let why = cluster.explain(None, &large, 1, Timestamp::UNIX_EPOCH);
+        assert_eq!(why.relaxation.unwrap().refusals.len(), 1, "{name}");
+    }
+}
+
+/// What it makes of a node is told by a label, be it sense or nonsense.
+#[derive(Debug)]
+struct Told;
+
+impl Score for Told {
+    fn term(&self) -> Term {
+        Term::Own("told".into())
+    }
+
+    fn value(&self, _: &Wish<'_>, node: &Seen<'_>, _: &Scale) -> f64 {
+        node.labels["told"].parse().unwrap()
+    }
+}
+
+#[test]
+fn a_score_of_ones_own_is_a_term_and_keeps_to_its_limits() {
+    let mut cluster = Cluster::new(Policy::Fog, 1).with_score(Arc::new(Told), 0.2);
+    for (name, told, quality) in
+        [("liar", "1e9", 0.0), ("broken", "NaN", 100.0), ("good", "0.9", 100.0)]
+    {
+        let labels = [("told".to_owned(), told.to_owned())].into();
+        let node = Node { labels, ..node(name, 8, 8_192, 0) };
+        cluster.add(&node, Vitals { quality, ..Vitals::default() }).unwrap();
+    }
+    let why = cluster.explain(None, &task(1, 1, 0, 0), 3, Timestamp::UNIX_EPOCH);
+    let told = |place: usize| why.considered[place].terms[&Term::Own("told".into())];
+    let order: Vec<_> = why.considered.iter().map(|one| one.node.as_str()).collect();
+    assert_eq!(order, ["good", "liar", "broken"]);
+    assert_eq!([told(0), told(1), told(2)], [0.9, 1.0, 0.0]);
+    assert!(why.to_string().contains("told 0.90 × 0.20"), "{why}");
+    let text = serde_json::to_string(&why).unwrap();
+    assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), why);
+    assert_eq!(cluster.place(None, &task(1, 1, 0, 0)).unwrap().node, id("good"));
+}
+
+#[test]
+fn what_nodes_did_of_a_kind_decides_where_the_next_of_it_goes() {
+    let (render, sort): (TaskKind, TaskKind) = ("render".parse().unwrap(), "sort".parse().unwrap());
+    let mut cluster = Cluster::new(Policy::Fog, 1);
+    for name in ["n7", "n8", "new"] {
+        let mut node = node(name, 8, 8_192, 0);
+        node.serves = [render.clone(), sort.clone()].into();
+        cluster.add(&node, Vitals::default()).unwrap();
+    }
+    for _ in 0..20 {
+        for (kind, node, seconds) in
+            [(&render, "n7", 10.0), (&render, "n8", 40.0), (&sort, "n7", 40.0), (&sort, "n8", 10.0)]
+        {
+            cluster.ran(kind, &id(node), seconds).unwrap();
+        }
+    }
+    for (kind, best) in [(&render, "n7"), (&sort, "n8")] {
+        let why = cluster.explain(Some(kind), &task(1, 1, 0, 0), 3, Timestamp::UNIX_EPOCH);
+        let placed = cluster.place(Some(kind), &task(1, 1, 0, 0)).unwrap();
+        assert_eq!((why.chosen, placed.node), (Some(id(best)), id(best)));
+        assert_eq!(why.second.unwrap().node, id("new"));
+        cluster.release(placed.allocation).unwrap();
+    }
+}
+
+#[test]
+fn who_was_seen_to_leave_gets_short_tasks_rather_than_long_ones() {
+    let mut cluster = Cluster::new(Policy::Fog, 1);
+    let (short, long): (TaskKind, TaskKind) = ("short".parse().unwrap(), "long".parse().unwrap());
+    for (name, quality) in [("phone", 100.0), ("box", 50.0)] {
+        let mut node = node(name, 8, 8_192, 0);
+        node.serves = [short.clone(), long.clone()].into();
+        cluster.add(&node, Vitals { quality, ..Vitals::default() }).unwrap();
+    }
+    let at = |seconds| Timestamp::UNIX_EPOCH.saturating_add(Duration::from_secs(seconds));
+    let phone = id("phone");
+    for hour in 0..5 {
+        cluster.came(&phone, at(hour * 3_600)).unwrap();
+        cluster.left(&phone, at(hour * 3_600 + 600)).unwrap();
+    }
+    for node in [&phone, &id("box")] {
+        cluster.ran(&short, node, 1.0).unwrap();
+        cluster.ran(&long, node, 3_600.0).unwrap();
+    }
+    let mut on = |kind| cluster.place(Some(kind), &task(1, 1, 0, 0)).unwrap().node;
+    assert_eq!((on(&short), on(&long)), (phone.clone(), id("box")));
+    assert!(cluster.ran(&short, &id("nobody"), 1.0).is_err());
 }

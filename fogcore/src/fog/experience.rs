@@ -4,14 +4,45 @@
 //! needed, so every process keeps its own; after a restart it begins anew, with what the nodes'
 //! hardware promises.
 
+use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::Shared;
+use super::{Fog, Shared};
+use crate::error::Result;
 use crate::id::NodeId;
-use crate::registry::{Liveness, NodeRecord};
+use crate::registry::{Liveness, MAX_PAGE, NodeRecord};
 use crate::scheduler::policy::Experience;
-use crate::scheduler::{Task, TaskState};
+use crate::scheduler::{Explanation, Load, Task, TaskSpec, TaskState, survey};
 use crate::time::Timestamp;
+
+impl Fog {
+    /// Where a task like this one would go if all nodes asked for it now, and why; or, if it would
+    /// wait, what stands in its way. Of the nodes, up to 1,000 are looked at, the best `top` of
+    /// those that could have it are told with every term, and the others are counted by the
+    /// filters that refuse them. What was decided for a task that had a node is its
+    /// [`explanation`](Self::explanation).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn explain(&self, spec: &TaskSpec, top: usize) -> Result<Explanation> {
+        let shared = &self.shared;
+        let known = shared.known_nodes().await?;
+        let ids: Vec<_> = known.iter().map(|record| record.node.id.clone()).collect();
+        let mut loads: HashMap<NodeId, Load> = HashMap::new();
+        for task in shared.stores.tasks.running(&ids, MAX_PAGE).await? {
+            if let Some(lease) = &task.lease {
+                loads.entry(lease.node.clone()).or_default().merge(&Load::of(&task));
+            }
+        }
+        let now = shared.clock.now();
+        let with_load = |record: &NodeRecord| {
+            let load = loads.remove(&record.node.id).unwrap_or_default();
+            (shared.judge(record, now), load)
+        };
+        let nodes = known.iter().map(with_load).collect();
+        Ok(survey(nodes, spec, shared.config.placement, top, now))
+    }
+}
 
 impl Shared {
     pub(super) fn experience(&self) -> MutexGuard<'_, Experience> {

@@ -84,6 +84,48 @@ pub enum Refusal {
     },
     /// It is being emptied.
     Draining,
+    /// Somebody's own filter refused it.
+    Own {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Refusal {
+    /// The name of the standard filter that says so; `own` for other filters', which have names of
+    /// their own.
+    #[must_use]
+    pub fn filter(&self) -> &'static str {
+        match self {
+            Self::NotOnline { .. } => "online",
+            Self::Ineligible { .. } => "eligible",
+            Self::KindNotServed => "kind",
+            Self::NoFreeSlot { .. } => "slots",
+            Self::TooLittle { resource, .. } if resource == "gpus" => "gpus",
+            Self::TooLittle { resource, .. } if resource == "bandwidth_mbps" => "bandwidth",
+            Self::TooLittle { .. } => "resources",
+            Self::LabelMissing { .. } => "labels",
+            Self::WrongRegion { .. } => "region",
+            Self::QualityTooLow { .. } => "quality",
+            Self::TrustTooLow { .. } => "trust",
+            Self::TooFar { .. } => "latency",
+            Self::TooDear { .. } => "price",
+            Self::NotAlone { .. } => "exclusive",
+            Self::TooManyAlike { .. } => "apart",
+            Self::Draining => "draining",
+            Self::Own { .. } => "own",
+        }
+    }
+
+    /// How much of what is asked is missing, 0–1; all of it, where it is no amount.
+    fn missing(&self) -> f64 {
+        match self {
+            Self::TooLittle { needed, free, .. } => {
+                needed.saturating_sub(*free) as f64 / (*needed).max(1) as f64
+            }
+            _ => 1.0,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -106,6 +148,7 @@ impl fmt::Display for Refusal {
             Self::NotAlone { tasks } => write!(f, "not alone beside {tasks} tasks"),
             Self::TooManyAlike { group, found } => write!(f, "{found} of {group} are there"),
             Self::Draining => f.write_str("is being emptied"),
+            Self::Own { reason } => f.write_str(reason),
         }
     }
 }
@@ -225,10 +268,11 @@ pub struct Explanation {
     /// The nodes that were considered: the one that asked first, or else the best first. Of many,
     /// those at the head.
     pub considered: Vec<Considered>,
-    /// How many nodes each filter refused; where nodes asked, `considered` has them all.
+    /// How many nodes each filter refused, by the first reason of each node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
-    /// What the choice cost, in the policy's own measure; none where nodes asked.
+    /// What the choice cost, in the policy's own measure; none where nodes asked, and the scores
+    /// say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
     /// What the second choice would have cost.
@@ -246,7 +290,8 @@ pub struct Explanation {
 pub struct Second {
     /// The node.
     pub node: NodeId,
-    /// How much worse it is, in the policy's own measure; zero for one that is as good.
+    /// How much worse it is, in the policy's own measure; zero for one that is as good, less for a
+    /// better one that did not ask.
     pub behind: f64,
 }
 
@@ -257,6 +302,23 @@ pub struct Relaxation {
     pub node: NodeId,
     /// What stands in its way there.
     pub refusals: Vec<Refusal>,
+}
+
+impl Relaxation {
+    /// Where least is in the way: as few filters as possible, and of those that miss resources, the
+    /// smallest share of what is asked.
+    pub(super) fn least<'n>(
+        nodes: impl Iterator<Item = (&'n NodeId, Vec<Refusal>)>,
+    ) -> Option<Self> {
+        let far = |(_, refusals): &(&NodeId, Vec<Refusal>)| {
+            (refusals.len(), refusals.iter().map(Refusal::missing).sum::<f64>())
+        };
+        let least = nodes.min_by(|one, other| {
+            let ((a, x), (b, y)) = (far(one), far(other));
+            a.cmp(&b).then(x.total_cmp(&y))
+        });
+        least.map(|(node, refusals)| Self { node: node.clone(), refusals })
+    }
 }
 
 impl Explanation {
@@ -275,6 +337,19 @@ impl Explanation {
             relaxation: None,
             at,
         }
+    }
+
+    /// What of the others that were considered for a task is told in short: who would have been
+    /// next, and how many each filter refused. The chosen one is the first.
+    pub(super) fn tell_of_others(&mut self, considered: &[Considered]) {
+        let Some((chosen, others)) = considered.split_first() else { return };
+        for refusal in others.iter().filter_map(|other| other.refused.as_ref()) {
+            *self.refused.entry(refusal.filter().to_owned()).or_default() += 1;
+        }
+        let fit = others.iter().filter(|other| other.refused.is_none());
+        let next = fit.max_by(|one, other| one.score.total_cmp(&other.score));
+        self.second =
+            next.map(|next| Second { node: next.node.clone(), behind: chosen.score - next.score });
     }
 
     /// How much this term counted.

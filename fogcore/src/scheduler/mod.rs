@@ -34,6 +34,7 @@ mod executor;
 mod explanation;
 mod load;
 pub mod market;
+mod matcher;
 pub mod metering;
 mod placement;
 pub mod policy;
@@ -45,6 +46,7 @@ pub mod settlement;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod store;
+mod survey;
 mod task;
 mod working_set;
 
@@ -55,8 +57,9 @@ pub use self::{
     executor::{Executor, Failure, Job, Output, Stop, executor_fn},
     explanation::{Considered, Explanation, Reason, Refusal, Relaxation, Second, Term},
     load::Load,
+    matcher::{Matcher, Offer},
     metering::{JobMeter, ManualMeter, Meter, ProcessReading, Usage},
-    placement::{Candidate, Matcher, Offer, PlacementPolicy},
+    placement::{Candidate, PlacementPolicy},
     queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
     replicas::{Backup, BackupPolicy, Reconcile, SlaClass},
     requirements::{
@@ -67,6 +70,7 @@ pub use self::{
         Assignment, Claim, Completion, LeaseRequest, MAX_BATCH, NewTask, News, Outcome, Renewal,
         Submitted, Tally, TaskCounts, TaskFilter, TaskStore,
     },
+    survey::survey,
     task::{
         Backoff, Budget, Checkpoint, Lease, LogLine, MAX_BYTES, MAX_LOG_LINE, MAX_LOG_LINES,
         MAX_PARENTS, ParentFailure, Progress, Task, TaskSpec, TaskState,

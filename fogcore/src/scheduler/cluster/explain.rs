@@ -125,32 +125,13 @@ impl Cluster {
         Considered { node, refused: None, terms, score: score + policy.fit * value }
     }
 
-    /// The node where least is in the way: as few filters as possible, and of those that miss
-    /// resources, the smallest share of what is asked.
+    /// The node where least is in the way.
     fn relaxation(&self, wish: &Wish<'_>) -> Option<Relaxation> {
-        let mut best: Option<(usize, f64, &Member, Vec<Refusal>)> = None;
-        for (number, member) in (0..).zip(&self.members) {
-            let Some(member) = member else { continue };
-            let refusals: Vec<_> =
-                self.refusals(wish, number, member).map(|(_, refusal)| refusal).collect();
-            let missing: f64 = refusals.iter().map(missing).sum();
-            let better = best
-                .as_ref()
-                .is_none_or(|(count, share, ..)| (refusals.len(), missing) < (*count, *share));
-            if better {
-                best = Some((refusals.len(), missing, member, refusals));
-            }
-        }
-        best.map(|(_, _, member, refusals)| Relaxation { node: member.id.clone(), refusals })
-    }
-}
-
-/// How much of what is asked is missing; all of it, where it is no amount.
-fn missing(refusal: &Refusal) -> f64 {
-    match refusal {
-        Refusal::TooLittle { needed, free, .. } => {
-            needed.saturating_sub(*free) as f64 / (*needed).max(1) as f64
-        }
-        _ => 1.0,
+        let members = (0..).zip(&self.members);
+        Relaxation::least(members.filter_map(|(number, member)| {
+            let member = member.as_ref()?;
+            let refusals = self.refusals(wish, number, member).map(|(_, refusal)| refusal);
+            Some((&member.id, refusals.collect()))
+        }))
     }
 }
