@@ -127,8 +127,8 @@ impl FogConfig {
             return Err(Error::invalid("liveness", order));
         }
         let p = &self.placement;
-        let weights = [p.quality, p.headroom, p.energy, p.price, p.tolerance];
-        if !weights.iter().all(|weight| (0.0..=1.0).contains(weight)) {
+        let terms = p.weights().into_iter().map(|(_, weight)| weight);
+        if !terms.chain([p.tolerance]).all(|weight| (0.0..=1.0).contains(&weight)) {
             return Err(Error::invalid("placement", "every weight must be between 0 and 1"));
         }
         let p = &self.power;

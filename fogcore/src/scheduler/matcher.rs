@@ -212,8 +212,9 @@ mod tests {
     use super::*;
     use crate::amount::Amount;
     use crate::id::TaskId;
-    use crate::registry::Ineligible;
+    use crate::registry::{Ineligible, LivenessPolicy, Node, NodeRecord, PowerPolicy};
     use crate::scheduler::TaskSpec;
+    use crate::scheduler::policy::Experience;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

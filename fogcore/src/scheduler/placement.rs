@@ -60,7 +60,7 @@ impl Default for PlacementPolicy {
 }
 
 impl PlacementPolicy {
-    pub(super) const fn weights(&self) -> [(Merit, f64); 8] {
+    pub(crate) const fn weights(&self) -> [(Merit, f64); 8] {
         [
             (Merit::Quality, self.quality),
             (Merit::Headroom, self.headroom),
@@ -148,9 +148,7 @@ impl Candidate {
     #[must_use]
     pub fn with_experience(mut self, seen: &Experience, now: Timestamp) -> Self {
         let promised = self.vitals();
-        let of =
-            |kind: &TaskKind| Some((kind.clone(), seen.pace(kind, &self.node.id, promised.speed)?));
-        self.paces = self.node.serves.iter().filter_map(of).collect();
+        self.paces = seen.paces(&self.node.serves, &self.node.id, promised.speed);
         let Vitals { speed, stays_seconds, .. } = seen.applied(&self.node.id, promised, now);
         Self { speed, stays_seconds, ..self }
     }

@@ -2,7 +2,9 @@
 //!
 //! A node's speed for a kind of task is how long all nodes took, divided by how long it took, as
 //! geometric means: times are spread by factors. Until it has done some, its speed over all kinds is
-//! the guess, and before that what its hardware promises. New runs count more than old ones.
+//! the guess, and before that what its hardware promises. New runs count more than old ones. What is
+//! kept are times, not speeds: whoever is done with a task first stays ahead of the others, even if
+//! from then on nobody but him is given any.
 //!
 //! How long it usually stays is the time that it was seen there, divided by how often it left: the
 //! best guess for stays without memory (exponential ones), and it counts what the present stay has
@@ -22,7 +24,7 @@
 //!     seen.ran(&kind, &"slow".parse()?, 40.0);
 //! }
 //! // The usual time is 20 seconds.
-//! assert!((1.7..2.0).contains(&seen.speed(&kind, &"quick".parse()?, 1.0)));
+//! assert!((1.7..2.2).contains(&seen.speed(&kind, &"quick".parse()?, 1.0)));
 //! assert!((0.5..0.6).contains(&seen.speed(&kind, &"slow".parse()?, 1.0)));
 //! assert_eq!(seen.speed(&kind, &"new".parse()?, 1.5), 1.5);
 //!
@@ -61,10 +63,10 @@ impl Default for Learning {
 const MOST_KINDS: usize = 4_096;
 
 /// How many of them a node is known for by each.
-const MOST_KINDS_OF_A_NODE: usize = 256;
+const MOST_KINDS_OF_A_NODE: usize = 64;
 
-/// How much the fastest of a kind counts for with each run of others: nobody is it for ever.
-const FASTEST_FADES: f64 = 0.999;
+/// By what factor the shortest time of a kind grows with each run: nobody is the fastest for ever.
+const FASTEST_FADES: f64 = 1.001;
 
 /// A mean of which old values fade.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -106,13 +108,13 @@ impl Pace {
 struct Kind {
     /// Of the logarithms of seconds, over all nodes.
     time: Mean,
-    fastest: f64,
+    /// Of the fastest node, as a logarithm.
+    shortest: f64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// Of the logarithms of speeds, over all kinds.
-    speed: Mean,
+    /// Of the logarithms of seconds.
     by_kind: BTreeMap<TaskKind, Mean>,
     /// Of seconds.
     stays: Mean,
@@ -122,13 +124,12 @@ struct Known {
 }
 
 impl Known {
-    /// Takes in a speed, and tells how many more kinds the node is known for.
-    fn add(&mut self, kind: &TaskKind, speed: f64, rate: f64) -> usize {
+    /// Takes in a time, and tells how many more kinds the node is known for.
+    fn add(&mut self, kind: &TaskKind, time: f64, rate: f64) -> usize {
         let before = self.by_kind.len();
-        self.speed.add(speed, rate);
-        // No node serves more; one that says so is known by all its kinds together.
+        // Who serves more is known by these.
         if before < MOST_KINDS_OF_A_NODE || self.by_kind.contains_key(kind) {
-            self.by_kind.entry(kind.clone()).or_default().add(speed, rate);
+            self.by_kind.entry(kind.clone()).or_default().add(time, rate);
         }
         self.by_kind.len() - before
     }
@@ -161,15 +162,14 @@ impl Experience {
         }
         let rate = self.learning.rate;
         let time = seconds.ln();
-        let usual = &mut self.kinds.entry(kind.clone()).or_default().time;
-        usual.add(time, rate);
-        let speed = usual.value - time;
-        let pairs = self.known(node).add(kind, speed, rate);
+        let known = self.known(node);
+        let pairs = known.add(kind, time, rate);
+        let own = known.by_kind.get(kind).map_or(time, |own| own.value);
         self.pairs += pairs;
-        let speed = self.speed(kind, node, 1.0);
-        if let Some(kind) = self.kinds.get_mut(kind) {
-            kind.fastest = speed.max(kind.fastest * FASTEST_FADES);
-        }
+        let kind = self.kinds.entry(kind.clone()).or_default();
+        let faded = kind.shortest + FASTEST_FADES.ln();
+        kind.shortest = if kind.time.seen > 0.0 { own.min(faded) } else { own };
+        kind.time.add(time, rate);
     }
 
     /// A node is there; its stay begins, unless it was there already.
@@ -219,21 +219,30 @@ impl Experience {
     /// hardware lets expect.
     #[must_use]
     pub fn speed(&self, kind: &TaskKind, node: &NodeId, promised: f64) -> f64 {
-        let promised = promised.max(1e-3);
-        let Some(known) = self.nodes.get(node) else { return promised };
-        let prior = self.learning.prior;
-        let over_all = known.speed.beside(promised.ln(), prior);
-        let seen = known.by_kind.get(kind).map(|seen| seen.beside(over_all, prior));
-        // Who has done nothing is as promised, not what the logarithm's logarithm rounds it to.
-        if known.speed.seen > 0.0 { seen.unwrap_or(over_all).exp() } else { promised }
+        let over_all = self.speed_over_all(node, promised);
+        self.beside(kind, node, over_all)
+    }
+
+    /// The same, where `over_all` is its speed over all kinds.
+    fn beside(&self, kind: &TaskKind, node: &NodeId, over_all: f64) -> f64 {
+        let own = self.nodes.get(node).and_then(|known| known.by_kind.get(kind));
+        let Some((own, usual)) = own.zip(self.kinds.get(kind)) else { return over_all };
+        let speed = Mean { value: usual.time.value - own.value, seen: own.seen };
+        speed.beside(over_all.ln(), self.learning.prior).exp()
     }
 
     fn speed_over_all(&self, node: &NodeId, promised: f64) -> f64 {
         let promised = promised.max(1e-3);
-        match self.nodes.get(node).filter(|known| known.speed.seen > 0.0) {
-            Some(known) => known.speed.beside(promised.ln(), self.learning.prior).exp(),
-            None => promised,
+        let by_kind = self.nodes.get(node).into_iter().flat_map(|known| &known.by_kind);
+        let (sum, seen) = by_kind.fold((0.0, 0.0), |(sum, seen), (kind, own)| {
+            let usual = self.kinds.get(kind).map_or(own.value, |kind| kind.time.value);
+            (sum + own.seen * (usual - own.value), seen + own.seen)
+        });
+        // Who has done nothing is as promised, not what logarithms round it to.
+        if seen <= 0.0 {
+            return promised;
         }
+        Mean { value: sum / seen, seen }.beside(promised.ln(), self.learning.prior).exp()
     }
 
     /// How the node does tasks of this kind; none before one was done by anybody.
@@ -241,6 +250,23 @@ impl Experience {
     pub fn pace(&self, kind: &TaskKind, node: &NodeId, promised: f64) -> Option<Pace> {
         let usual_seconds = self.kinds.get(kind)?.time.value.exp();
         Some(Pace { speed: self.speed(kind, node, promised), usual_seconds })
+    }
+
+    /// How the node does tasks of those of these kinds that were done by anybody.
+    #[must_use]
+    pub fn paces<'k>(
+        &self,
+        kinds: impl IntoIterator<Item = &'k TaskKind>,
+        node: &NodeId,
+        promised: f64,
+    ) -> BTreeMap<TaskKind, Pace> {
+        let over_all = self.speed_over_all(node, promised);
+        let pace = |kind: &TaskKind| {
+            let usual_seconds = self.kinds.get(kind)?.time.value.exp();
+            let speed = self.beside(kind, node, over_all);
+            Some((kind.clone(), Pace { speed, usual_seconds }))
+        };
+        kinds.into_iter().filter_map(pace).collect()
     }
 
     /// How long such a task is expected to take there, in seconds; none before one was seen.
@@ -253,7 +279,8 @@ impl Experience {
     /// usual node, in seconds.
     #[must_use]
     pub fn usual(&self, kind: &TaskKind) -> Option<(f64, f64)> {
-        self.kinds.get(kind).map(|kind| (kind.fastest, kind.time.value.exp()))
+        let Kind { time, shortest } = self.kinds.get(kind)?;
+        Some(((time.value - shortest).exp(), time.value.exp()))
     }
 
     /// How long the node usually stays, in seconds, if it was ever seen to leave: what it has
@@ -356,5 +383,18 @@ mod tests {
         }
         assert!(seen.speed(&kind, &regular, 1.0) > 1.5);
         assert!((seen.speed(&kind, &"n0".parse().unwrap(), 1.0) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn whoever_is_faster_stays_ahead_when_only_he_works() {
+        let mut seen = Experience::default();
+        let kind: TaskKind = "k".parse().unwrap();
+        let (slow, quick): (NodeId, NodeId) = ("slow".parse().unwrap(), "quick".parse().unwrap());
+        (0..50).for_each(|_| seen.ran(&kind, &slow, 40.0));
+        (0..500).for_each(|_| seen.ran(&kind, &quick, 10.0));
+        let (slow, quick) = (seen.speed(&kind, &slow, 1.0), seen.speed(&kind, &quick, 1.0));
+        assert!((3.5..4.1).contains(&(quick / slow)), "{quick} {slow}");
+        let (fastest, usual) = seen.usual(&kind).unwrap();
+        assert!((fastest - 1.0).abs() < 0.05 && (usual - 10.0).abs() < 0.1, "{fastest} {usual}");
     }
 }
