@@ -395,6 +395,7 @@ mod tests {
             let policy = PowerPolicy::default();
             Candidate::judge(&record, NOW, LivenessPolicy::default(), &policy).energy
         };
-        assert_eq!([warm(30.0), warm(45.0), warm(50.0), warm(60.0)], [1.0, 1.0, 0.5, 0.0]);
+        let warm = [30.0, 45.0, 50.0, 60.0].map(|degrees| warm(degrees).to_string());
+        assert_eq!(warm, ["1", "1", "0.5", "0"]);
     }
 }

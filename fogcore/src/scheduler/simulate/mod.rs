@@ -2,10 +2,10 @@
 //!
 //! Two things can be done with a [`Trace`]:
 //!
-//! * [`fill`]: tasks drawn from the trace arrive one after another and never leave, until they ask
+//! * [`fill()`]: tasks drawn from the trace arrive one after another and never leave, until they ask
 //!   for 130 % of all GPUs. How much of the GPUs is allocated by then? This is the protocol of Weng
 //!   et al., "Beware of Fragmentation" (USENIX ATC 2023), whose results can be compared.
-//! * [`replay`]: tasks come when the trace says so and stay as long as it says, wait in a queue,
+//! * [`replay()`]: tasks come when the trace says so and stay as long as it says, wait in a queue,
 //!   and lose their nodes where [`Churn`] says so.
 //!
 //! Both follow from the trace, the policy and the seed alone. Nodes, tasks and behaviour that were
