@@ -28,7 +28,7 @@
 //! assert!((0.5..0.6).contains(&seen.speed(&kind, &"slow".parse()?, 1.0)));
 //! assert_eq!(seen.speed(&kind, &"new".parse()?, 1.5), 1.5);
 //!
-//! let (phone, at) = ("phone".parse()?, |ms| Timestamp::from_micros(ms * 1_000));
+//! let (phone, at) = ("phone".parse()?, |ms: i64| Timestamp::from_micros(ms * 1_000));
 //! seen.came(&phone, at(0)?);
 //! seen.left(&phone, at(60_000)?);
 //! assert_eq!(seen.stays(&phone, at(90_000)?), Some(60.0));
