@@ -125,7 +125,7 @@ impl Cluster {
                 let Some(kept) = self.profiles.get(member.profile as usize) else { return false };
                 let alike =
                     needs.apart.as_ref().map_or(0, |apart| self.alike(apart, *number, kept));
-                let open = member.place.is_some();
+                let open = self.index.has(*number);
                 let seen = member.seen(kept, alike);
                 open && Standard::first(&Standard::ALL, &wish, &seen).is_none()
                     && self.passes(&wish, &seen)

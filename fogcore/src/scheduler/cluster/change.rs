@@ -34,7 +34,6 @@ impl Cluster {
         let member = Member {
             id: node.id.clone(),
             profile,
-            place: None,
             first: NONE,
             tasks: 0,
             exclusive: 0,

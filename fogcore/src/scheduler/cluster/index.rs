@@ -1,121 +1,69 @@
-//! Where to look first: nodes in cells of those that are alike.
+//! Where to look first: a tree of nodes, in which those that are alike stand together.
 //!
-//! A node stands in one of 64 × 64 cells, by what the policy goes by (how full it is, how well
-//! CPU and GPU are in balance, how good it is). A cell knows bounds of what is in it, a row of
-//! cells those of its cells. A search takes rows and cells in the order of the least cost that is
-//! possible in them, and ends when no cell that is left can have a better node than the best one
-//! found: it is exact, and looks at a few cells, however many nodes there are.
+//! A leaf has up to 64 nodes, or more that are all alike; a knot has bounds of what is below it. A
+//! search takes knots in the order of the least cost that is possible in them, and ends when none
+//! that is left can have a better node than the best one found (branch and bound): it is exact, and
+//! looks at a few leaves, however many nodes there are.
 //!
-//! Bounds are kept when nodes come, and only get loose when nodes go; whoever walks through a
-//! whole cell tightens them again.
+//! A leaf that is too full is split where its nodes differ most, beside how much all nodes do; an
+//! empty one goes. Bounds are kept when nodes come, and only get loose when nodes go; whoever walks
+//! by tightens them again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Rows, and cells in a row.
-pub(super) const SIDE: u16 = 64;
+use super::bounds::{Bounds, Entry, Spread};
+
+/// So many nodes a leaf has at most, unless they are all alike.
+const MOST: usize = 64;
+
+#[derive(Debug)]
+struct Leaf {
+    entries: Vec<Entry>,
+    /// Whether no side tells its entries apart.
+    alike: bool,
+    knot: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Nodes, by the number of the leaf.
+    Leaf(u32),
+    /// First those below `value` by this side, then the others.
+    Fork { side: usize, value: f32, children: [u32; 2] },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Knot {
+    kind: Kind,
+    bounds: Bounds,
+    /// Whether somebody has gone since the bounds were tight.
+    loose: bool,
+    parent: u32,
+}
 
 /// Where a node stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Row × 64 + column.
-    pub(super) cell: u16,
-    pub(super) slot: u32,
+struct Place {
+    leaf: u32,
+    slot: u32,
 }
 
-/// What of a node is looked at before it is looked up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Entry {
-    pub(super) node: u32,
-    pub(super) profile: u32,
-    pub(super) cpu: u32,
-    pub(super) memory: u32,
-    /// How much is free, as one number: see [`super::measure`].
-    pub(super) tight: u32,
-    /// What is free of its GPUs together, in thousandths.
-    pub(super) idle: u32,
-    /// Which shares are free on its GPUs: bit n for n/31 of one.
-    pub(super) shares: u32,
-    pub(super) slack: f32,
-    pub(super) merit: f32,
-    /// How many of its GPUs are wholly free.
-    pub(super) whole: u8,
-}
+/// Nobody's number.
+const NONE: u32 = u32::MAX;
 
-/// Bounds of some entries.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) cpu: u32,
-    pub(super) memory: u32,
-    pub(super) shares: u32,
-    pub(super) whole: u8,
-    /// Profiles, 64 kinds of them.
-    pub(super) profiles: u64,
-    pub(super) tight: (u32, u32),
-    pub(super) idle: u32,
-    pub(super) slack: (f32, f32),
-    pub(super) merit: f32,
-}
-
-impl Bounds {
-    const NONE: Self = Self {
-        cpu: 0,
-        memory: 0,
-        shares: 0,
-        whole: 0,
-        profiles: 0,
-        tight: (u32::MAX, 0),
-        idle: u32::MAX,
-        slack: (f32::INFINITY, f32::NEG_INFINITY),
-        merit: 0.0,
-    };
-
-    fn add(&mut self, entry: &Entry) {
-        self.cpu = self.cpu.max(entry.cpu);
-        self.memory = self.memory.max(entry.memory);
-        self.shares |= entry.shares;
-        self.whole = self.whole.max(entry.whole);
-        self.profiles |= 1 << (entry.profile % 64);
-        self.tight = (self.tight.0.min(entry.tight), self.tight.1.max(entry.tight));
-        self.idle = self.idle.min(entry.idle);
-        self.slack = (self.slack.0.min(entry.slack), self.slack.1.max(entry.slack));
-        self.merit = self.merit.max(entry.merit);
-    }
-
-    fn join(&mut self, other: &Self) {
-        self.cpu = self.cpu.max(other.cpu);
-        self.memory = self.memory.max(other.memory);
-        self.shares |= other.shares;
-        self.whole = self.whole.max(other.whole);
-        self.profiles |= other.profiles;
-        self.tight = (self.tight.0.min(other.tight.0), self.tight.1.max(other.tight.1));
-        self.idle = self.idle.min(other.idle);
-        self.slack = (self.slack.0.min(other.slack.0), self.slack.1.max(other.slack.1));
-        self.merit = self.merit.max(other.merit);
-    }
-}
-
-#[derive(Debug)]
-struct Cell {
-    entries: Vec<Entry>,
-    bounds: Bounds,
-    /// How many have gone since the bounds were tight.
-    gone: u32,
-}
-
-#[derive(Debug)]
-struct Row {
-    cells: Vec<Cell>,
-    /// Which cells are not empty.
-    filled: u64,
-    bounds: Bounds,
-    gone: u32,
-}
-
-/// All cells.
+/// All nodes that may have tasks.
 #[derive(Debug)]
 pub(super) struct Index {
-    rows: Vec<Option<Box<Row>>>,
+    /// The first is the root.
+    knots: Vec<Knot>,
+    leaves: Vec<Leaf>,
+    vacant_knots: Vec<u32>,
+    vacant_leaves: Vec<u32>,
+    /// By the node's number.
+    places: Vec<Place>,
+    /// How much all nodes differ that came so far.
+    spread: Spread,
     /// Kept, so that a search allocates nothing.
     ahead: BinaryHeap<Reverse<(Cost, u32)>>,
 }
@@ -138,66 +86,207 @@ impl Ord for Cost {
     }
 }
 
-/// In the heap, rows stand above cells.
-const ROW: u32 = 1 << 16;
-
 impl Index {
     pub(super) fn new() -> Self {
-        Self { rows: (0..SIDE).map(|_| None).collect(), ahead: BinaryHeap::new() }
+        let mut index = Self::stand_in();
+        index.clear();
+        index
     }
 
-    /// An index without rows, which stands in while the real one is searched.
+    /// An index without a root, which stands in while the real one is searched.
     pub(super) const fn stand_in() -> Self {
-        Self { rows: Vec::new(), ahead: BinaryHeap::new() }
+        Self {
+            knots: Vec::new(),
+            leaves: Vec::new(),
+            vacant_knots: Vec::new(),
+            vacant_leaves: Vec::new(),
+            places: Vec::new(),
+            spread: Spread::NONE,
+            ahead: BinaryHeap::new(),
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.rows.iter_mut().for_each(|row| *row = None);
+        *self = Self::stand_in();
+        self.leaves.push(Leaf { entries: Vec::new(), alike: true, knot: 0 });
+        let root = Knot { kind: Kind::Leaf(0), bounds: Bounds::NONE, loose: false, parent: NONE };
+        self.knots.push(root);
     }
 
-    /// Puts a node in.
-    pub(super) fn insert(&mut self, cell: u16, entry: Entry) -> Place {
-        let (row, column) = (usize::from(cell / SIDE), usize::from(cell % SIDE));
-        let row = self.rows[row].get_or_insert_with(|| {
-            let empty = || Cell { entries: Vec::new(), bounds: Bounds::NONE, gone: 0 };
-            let cells = (0..SIDE).map(|_| empty()).collect();
-            Box::new(Row { cells, filled: 0, bounds: Bounds::NONE, gone: 0 })
-        });
-        row.bounds.add(&entry);
-        row.filled |= 1 << column;
-        let found = &mut row.cells[column];
-        found.bounds.add(&entry);
-        found.entries.push(entry);
-        Place { cell, slot: u32::try_from(found.entries.len() - 1).unwrap_or(u32::MAX) }
+    /// Whether the node is in it.
+    pub(super) fn has(&self, node: u32) -> bool {
+        self.places.get(at(node)).is_some_and(|place| place.leaf != NONE)
     }
 
-    /// Takes a node out; tells who has its slot now, if somebody moved there.
-    pub(super) fn remove(&mut self, place: Place) -> Option<u32> {
-        let row = self.rows[usize::from(place.cell / SIDE)].as_mut()?;
-        let column = usize::from(place.cell % SIDE);
-        let cell = &mut row.cells[column];
-        let slot = place.slot as usize;
-        cell.entries.swap_remove(slot);
-        (cell.gone, row.gone) = (cell.gone + 1, row.gone + 1);
-        if cell.entries.is_empty() {
-            (cell.bounds, cell.gone) = (Bounds::NONE, 0);
-            row.filled &= !(1 << column);
+    /// Puts a node where it belongs now, wherever it was.
+    pub(super) fn set(&mut self, entry: Entry) {
+        let leaf = self.leaf_for(&entry);
+        let stays = self.has(entry.node) && self.places[at(entry.node)].leaf == leaf;
+        if !stays {
+            self.remove(entry.node);
         }
-        cell.entries.get(slot).map(|moved| moved.node)
+        // Whoever was alone in a leaf may have taken it along.
+        let leaf = if stays { leaf } else { self.leaf_for(&entry) };
+        let found = &mut self.leaves[at(leaf)];
+        if stays {
+            found.entries[at(self.places[at(entry.node)].slot)] = entry;
+        } else {
+            found.entries.push(entry);
+            let slot = short(found.entries.len() - 1);
+            self.put(entry.node, Place { leaf, slot });
+        }
+        self.spread.add(&entry);
+        let found = &mut self.leaves[at(leaf)];
+        found.alike &= found.entries[0].is_like(&entry);
+        let is_too_full = found.entries.len() > MOST && !found.alike;
+        let mut knot = found.knot;
+        while let Some(there) = self.knots.get_mut(at(knot)) {
+            there.bounds.add(&entry);
+            there.loose |= stays;
+            knot = there.parent;
+        }
+        if is_too_full {
+            self.split(leaf);
+        }
     }
 
-    /// Changes a node that stays in its cell.
-    pub(super) fn update(&mut self, place: Place, entry: Entry) {
-        let Some(row) = self.rows[usize::from(place.cell / SIDE)].as_mut() else { return };
-        let cell = &mut row.cells[usize::from(place.cell % SIDE)];
-        cell.entries[place.slot as usize] = entry;
-        cell.bounds.add(&entry);
-        row.bounds.add(&entry);
-        (cell.gone, row.gone) = (cell.gone + 1, row.gone + 1);
+    /// The leaf that such an entry stands in.
+    fn leaf_for(&self, entry: &Entry) -> u32 {
+        let sides = entry.sides();
+        let mut knot = 0;
+        loop {
+            match self.knots[at(knot)].kind {
+                Kind::Leaf(leaf) => return leaf,
+                Kind::Fork { side, value, children } => {
+                    knot = children[usize::from(sides[side] >= value)];
+                }
+            }
+        }
     }
 
-    /// Shows entries to `weigh`, cells of the least possible cost first, until none that is left
-    /// can be below what `weigh` returned last: the cost of the best node so far.
+    fn put(&mut self, node: u32, place: Place) {
+        if self.places.len() <= at(node) {
+            self.places.resize(at(node) + 1, Place { leaf: NONE, slot: NONE });
+        }
+        self.places[at(node)] = place;
+    }
+
+    /// Takes a node out, if it is in.
+    pub(super) fn remove(&mut self, node: u32) {
+        if !self.has(node) {
+            return;
+        }
+        let place = self.places[at(node)];
+        self.places[at(node)].leaf = NONE;
+        self.take(place);
+        let found = &mut self.leaves[at(place.leaf)];
+        found.alike |= found.entries.len() < 2;
+        let (mut knot, is_empty) = (found.knot, found.entries.is_empty());
+        if is_empty {
+            self.drop_leaf(place.leaf);
+            return;
+        }
+        while let Some(there) = self.knots.get_mut(at(knot)) {
+            there.loose = true;
+            knot = there.parent;
+        }
+    }
+
+    /// Takes an entry out of its leaf; the last one takes its slot.
+    fn take(&mut self, place: Place) -> Entry {
+        let entries = &mut self.leaves[at(place.leaf)].entries;
+        let entry = entries.swap_remove(at(place.slot));
+        if let Some(moved) = entries.get(at(place.slot)) {
+            self.places[at(moved.node)] = place;
+        }
+        entry
+    }
+
+    /// An empty leaf goes, and its sibling takes their parent's place.
+    fn drop_leaf(&mut self, leaf: u32) {
+        let knot = self.leaves[at(leaf)].knot;
+        let parent = self.knots[at(knot)].parent;
+        self.knots[at(knot)].bounds = Bounds::NONE;
+        let Some(Knot { kind: Kind::Fork { children, .. }, .. }) = self.knots.get(at(parent))
+        else {
+            return;
+        };
+        let sibling = if children[0] == knot { children[1] } else { children[0] };
+        let Knot { kind, bounds, loose, .. } = self.knots[at(sibling)];
+        let there = &mut self.knots[at(parent)];
+        (there.kind, there.bounds, there.loose) = (kind, bounds, loose);
+        match kind {
+            Kind::Leaf(leaf) => self.leaves[at(leaf)].knot = parent,
+            Kind::Fork { children, .. } => {
+                children.into_iter().for_each(|child| self.knots[at(child)].parent = parent);
+            }
+        }
+        self.vacant_knots.extend([knot, sibling]);
+        self.vacant_leaves.push(leaf);
+        let mut knot = self.knots[at(parent)].parent;
+        while let Some(there) = self.knots.get_mut(at(knot)) {
+            there.loose = true;
+            knot = there.parent;
+        }
+    }
+
+    /// Splits a leaf in two. The greater part stays, so that few entries move.
+    fn split(&mut self, leaf: u32) {
+        let entries = &self.leaves[at(leaf)].entries;
+        let mut spread = Spread::NONE;
+        entries.iter().for_each(|entry| spread.add(entry));
+        let Some(side) = spread.widest(&self.spread) else {
+            self.leaves[at(leaf)].alike = true;
+            return;
+        };
+        let mut values: Vec<_> = entries.iter().map(|entry| entry.sides()[side]).collect();
+        let middle = values.len() / 2;
+        let (_, median, above) = values.select_nth_unstable_by(middle, f32::total_cmp);
+        // Nobody is below the least.
+        let value = if *median > spread.least(side) {
+            *median
+        } else {
+            let above = above.iter().copied().filter(|value| *value > *median);
+            above.fold(f32::INFINITY, f32::min)
+        };
+        let below = entries.iter().filter(|entry| entry.sides()[side] < value).count();
+        let moves_below = below <= middle;
+        let parent = self.leaves[at(leaf)].knot;
+        let new_leaf = Leaf { entries: Vec::new(), alike: true, knot: NONE };
+        let moved = keep(&mut self.leaves, &mut self.vacant_leaves, new_leaf);
+        let [stays, goes] = [leaf, moved].map(|leaf| {
+            let (kind, bounds) = (Kind::Leaf(leaf), Bounds::NONE);
+            let knot = Knot { kind, bounds, loose: false, parent };
+            let knot = keep(&mut self.knots, &mut self.vacant_knots, knot);
+            self.leaves[at(leaf)].knot = knot;
+            knot
+        });
+        let children = if moves_below { [goes, stays] } else { [stays, goes] };
+        self.knots[at(parent)].kind = Kind::Fork { side, value, children };
+        // From the end, because the last one takes the slot of whoever goes.
+        for slot in (0..short(self.leaves[at(leaf)].entries.len())).rev() {
+            let entry = &self.leaves[at(leaf)].entries[at(slot)];
+            if (entry.sides()[side] < value) == moves_below {
+                let entry = self.take(Place { leaf, slot });
+                let slot = short(self.leaves[at(moved)].entries.len());
+                self.leaves[at(moved)].entries.push(entry);
+                self.places[at(entry.node)] = Place { leaf: moved, slot };
+            }
+        }
+        [leaf, moved].into_iter().for_each(|leaf| self.tighten(leaf));
+    }
+
+    /// Makes a leaf's bounds anew.
+    fn tighten(&mut self, leaf: u32) {
+        let found = &mut self.leaves[at(leaf)];
+        let knot = &mut self.knots[at(found.knot)];
+        (knot.bounds, knot.loose) = (Bounds::NONE, false);
+        found.entries.iter().for_each(|entry| knot.bounds.add(entry));
+        found.alike = found.entries.windows(2).all(|pair| pair[0].is_like(&pair[1]));
+    }
+
+    /// Shows entries to `weigh`, those first among which the least cost is possible, until none that
+    /// is left can be below what `weigh` returned last: the cost of the best node so far.
     ///
     /// `least` gives the least cost possible within bounds; none if nobody there can do it.
     pub(super) fn search(
@@ -205,73 +294,171 @@ impl Index {
         least: impl Fn(&Bounds) -> Option<f64>,
         mut weigh: impl FnMut(&Entry) -> f64,
     ) {
-        let Self { rows, ahead } = self;
+        let Self { knots, leaves, ahead, .. } = self;
         ahead.clear();
-        for (number, row) in (0..).zip(rows.iter()) {
-            if let Some(cost) =
-                row.as_ref().filter(|r| r.filled != 0).and_then(|r| least(&r.bounds))
-            {
-                ahead.push(Reverse((Cost(cost), ROW + number)));
-            }
-        }
+        ahead.extend(least(&knots[0].bounds).map(|cost| Reverse((Cost(cost), 0))));
         let mut best = f64::INFINITY;
         while let Some(Reverse((Cost(cost), number))) = ahead.pop() {
             if cost >= best {
                 break;
             }
-            if number >= ROW {
-                let Some(Some(row)) = rows.get_mut((number - ROW) as usize) else { continue };
-                row.tighten();
-                let mut filled = row.filled;
-                while filled != 0 {
-                    let column = filled.trailing_zeros();
-                    filled &= filled - 1;
-                    let bounds = &row.cells[column as usize].bounds;
-                    if let Some(cost) = least(bounds).filter(|cost| *cost < best) {
-                        ahead
-                            .push(Reverse((Cost(cost), (number - ROW) * u32::from(SIDE) + column)));
+            match knots[at(number)].kind {
+                Kind::Leaf(leaf) => {
+                    let knot = &mut knots[at(number)];
+                    best = leaves[at(leaf)].scan(knot, cost, best, &mut weigh);
+                }
+                Kind::Fork { children, .. } => {
+                    if knots[at(number)].loose {
+                        let [mut bounds, other] = children.map(|child| knots[at(child)].bounds);
+                        bounds.join(&other);
+                        let loose = children.iter().any(|child| knots[at(*child)].loose);
+                        let knot = &mut knots[at(number)];
+                        (knot.bounds, knot.loose) = (bounds, loose);
+                    }
+                    for child in children {
+                        let cost = least(&knots[at(child)].bounds).filter(|cost| *cost < best);
+                        ahead.extend(cost.map(|cost| Reverse((Cost(cost), child))));
                     }
                 }
-                continue;
             }
-            let (row, column) = (number / u32::from(SIDE), number % u32::from(SIDE));
-            let Some(Some(row)) = rows.get_mut(row as usize) else { continue };
-            best = row.cells[column as usize].scan(cost, best, &mut weigh);
         }
     }
 }
 
-impl Row {
-    /// After some have gone, the bounds are made anew from those of the cells.
-    fn tighten(&mut self) {
-        if self.gone < 32 {
-            return;
-        }
-        self.gone = 0;
-        self.bounds = Bounds::NONE;
-        for cell in self.cells.iter().filter(|cell| !cell.entries.is_empty()) {
-            self.bounds.join(&cell.bounds);
-        }
-    }
-}
-
-impl Cell {
-    fn scan(&mut self, least: f64, best: f64, weigh: &mut impl FnMut(&Entry) -> f64) -> f64 {
+impl Leaf {
+    fn scan(
+        &self,
+        knot: &mut Knot,
+        least: f64,
+        best: f64,
+        weigh: &mut impl FnMut(&Entry) -> f64,
+    ) -> f64 {
         let mut best = best;
         let mut bounds = Bounds::NONE;
-        let tighten = self.gone > 0;
         for entry in &self.entries {
             best = weigh(entry);
             if best <= least {
                 return best;
             }
-            if tighten {
+            if knot.loose {
                 bounds.add(entry);
             }
         }
-        if tighten {
-            (self.bounds, self.gone) = (bounds, 0);
+        if knot.loose {
+            (knot.bounds, knot.loose) = (bounds, false);
         }
         best
+    }
+}
+
+/// Keeps something where nothing is any more, or at the end; tells its number.
+fn keep<T>(all: &mut Vec<T>, vacant: &mut Vec<u32>, one: T) -> u32 {
+    if let Some(number) = vacant.pop() {
+        all[at(number)] = one;
+        return number;
+    }
+    all.push(one);
+    short(all.len() - 1)
+}
+
+const fn at(number: u32) -> usize {
+    number as usize
+}
+
+/// There are fewer than 2^32 nodes, and so of all of this.
+fn short(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{Index, Kind, MOST, at};
+    use crate::scheduler::cluster::bounds::{Bounds, Entry};
+
+    fn entry(node: u32, [cpu, memory, idle]: [u32; 3]) -> Entry {
+        let shares = 1 << (idle % 32);
+        Entry { node, cpu, memory, idle, shares, tight: cpu + memory, ..Entry::default() }
+    }
+
+    /// The tightest node with so much, as the index finds it and as whoever looks at all does.
+    fn check_search(index: &mut Index, all: &BTreeMap<u32, Entry>, cpu: u32, memory: u32) {
+        let may = |b: &Bounds| (b.cpu >= cpu && b.memory >= memory).then_some(b.tight.0.into());
+        let mut best = f64::INFINITY;
+        index.search(may, |entry| {
+            if entry.cpu >= cpu && entry.memory >= memory {
+                best = best.min(entry.tight.into());
+            }
+            best
+        });
+        let fits = all.values().filter(|entry| entry.cpu >= cpu && entry.memory >= memory);
+        let least = fits.map(|entry| f64::from(entry.tight)).fold(f64::INFINITY, f64::min);
+        assert_eq!(best.to_bits(), least.to_bits());
+    }
+
+    /// Each node is where it says, no leaf is too full, and nobody is out of bounds.
+    fn check_places(index: &Index, all: &BTreeMap<u32, Entry>) {
+        let mut found = 0;
+        for (number, leaf) in index.leaves.iter().enumerate() {
+            if index.vacant_leaves.contains(&super::short(number)) {
+                continue;
+            }
+            assert!(matches!(index.knots[at(leaf.knot)].kind, Kind::Leaf(l) if at(l) == number));
+            assert!(leaf.alike || leaf.entries.len() <= MOST, "{}", leaf.entries.len());
+            for (slot, entry) in leaf.entries.iter().enumerate() {
+                let place = index.places[at(entry.node)];
+                assert_eq!((at(place.leaf), at(place.slot)), (number, slot));
+                assert!(all[&entry.node].is_like(entry));
+                assert_eq!(at(index.leaf_for(entry)), number);
+                let mut knot = leaf.knot;
+                while let Some(there) = index.knots.get(at(knot)) {
+                    let b = &there.bounds;
+                    assert!(b.cpu >= entry.cpu && b.memory >= entry.memory);
+                    assert!(b.tight.0 <= entry.tight && b.shares & entry.shares != 0);
+                    knot = there.parent;
+                }
+                found += 1;
+            }
+        }
+        assert_eq!(found, all.len());
+        assert!((0..500).all(|node| index.has(node) == all.contains_key(&node)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Few values make many alike, many values make deep trees.
+        #[test]
+        fn it_finds_what_a_look_at_all_finds(
+            values in 1_u32..60,
+            steps in proptest::collection::vec((0_u32..500, any::<[u32; 3]>(), 0_u8..10), 1..3_000),
+        ) {
+            let (mut index, mut all) = (Index::new(), BTreeMap::new());
+            for (node, amounts, what) in steps {
+                let amounts = amounts.map(|amount| amount % values);
+                match what {
+                    0 | 1 => {
+                        index.remove(node);
+                        all.remove(&node);
+                    }
+                    2 => check_search(&mut index, &all, amounts[0], amounts[1]),
+                    _ => {
+                        let entry = entry(node, amounts);
+                        index.set(entry);
+                        all.insert(node, entry);
+                    }
+                }
+            }
+            check_places(&index, &all);
+            check_search(&mut index, &all, values / 2, values / 2);
+            for node in 0..500 {
+                index.remove(node);
+            }
+            prop_assert_eq!(index.knots.len() - index.vacant_knots.len(), 1);
+            prop_assert_eq!(index.leaves.len() - index.vacant_leaves.len(), 1);
+        }
     }
 }

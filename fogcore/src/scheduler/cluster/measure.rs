@@ -1,10 +1,9 @@
 //! Where in the index a node stands, and what the index knows of it.
 
 use super::Cluster;
-use super::index::{Entry, SIDE};
+use super::bounds::Entry;
 use super::node::Member;
 use super::weigh::share_bit;
-use crate::failover::words::whole;
 use crate::scheduler::policy::Policy;
 
 /// What is free of one resource, as a part of the largest node's, is counted in this.
@@ -44,60 +43,15 @@ impl Cluster {
         }
     }
 
-    /// The cell that such a node stands in.
-    pub(super) fn cell(&self, e: &Entry) -> u16 {
-        let side = u32::from(SIDE);
-        let tight = || e.tight / (2 * (1_048_576 + 16_384) / (side * side) + 1);
-        // Balance goes from eight GPUs too many to eight too few.
-        let balance = |steps: f64| {
-            let share = (f64::from(e.slack) + 8_000.0) / 16_000.0 * steps;
-            u32::try_from(whole(share.max(0.0)).min(whole(steps) - 1)).unwrap_or(0)
-        };
-        let has_gpus = |e: &Entry| {
-            self.profiles.get(e.profile as usize).is_some_and(|kept| !kept.gpus.is_empty())
-        };
-        let number = match &self.policy {
-            Policy::Thrift | Policy::Fgd if has_gpus(e) => {
-                balance(64.0) * side + (e.idle / 128).min(side - 1)
-            }
-            Policy::Fog | Policy::Weighted(_) => {
-                let merit = whole((1.0 - f64::from(e.merit)).clamp(0.0, 1.0) * 7.0);
-                let merit = u32::try_from(merit).unwrap_or(7) * 8;
-                if has_gpus(e) {
-                    (merit + balance(8.0)) * side + (e.idle / 128).min(side - 1)
-                } else {
-                    merit * side + tight() / 8
-                }
-            }
-            _ => tight(),
-        };
-        u16::try_from(number.min(side * side - 1)).unwrap_or(0)
-    }
-
     /// Puts the node where it belongs now, or takes it out if it is to have no new tasks.
     pub(super) fn settle(&mut self, node: u32) {
         let Some(Some(m)) = self.members.get(node as usize) else { return };
-        let before = m.place;
-        let open = !m.draining && m.vitals.is_open();
-        let entry = self.entry(node, m);
-        let cell = self.cell(&entry);
-        let now = match (before, open) {
-            (Some(place), true) if place.cell == cell => {
-                self.index.update(place, entry);
-                Some(place)
-            }
-            (before, open) => {
-                if let Some(place) = before
-                    && let Some(moved) = self.index.remove(place)
-                    && let Some(Some(moved)) = self.members.get_mut(moved as usize)
-                {
-                    moved.place = Some(place);
-                }
-                open.then(|| self.index.insert(cell, entry))
-            }
-        };
+        if !m.draining && m.vitals.is_open() {
+            self.index.set(self.entry(node, m));
+        } else {
+            self.index.remove(node);
+        }
         if let Some(Some(m)) = self.members.get_mut(node as usize) {
-            m.place = now;
             m.state = self.states;
             self.states = self.states.wrapping_add(1);
         }
@@ -108,9 +62,6 @@ impl Cluster {
     pub(super) fn settle_all(&mut self) {
         self.index.clear();
         for node in 0..self.members.len() {
-            if let Some(Some(m)) = self.members.get_mut(node) {
-                m.place = None;
-            }
             self.settle(u32::try_from(node).unwrap_or(u32::MAX));
         }
     }

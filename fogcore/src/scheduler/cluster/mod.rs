@@ -36,6 +36,7 @@ use rand_pcg::Pcg32;
 
 mod allocation;
 mod batch;
+mod bounds;
 mod change;
 mod error;
 mod explain;

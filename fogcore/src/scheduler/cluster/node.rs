@@ -90,8 +90,6 @@ impl Amounts {
 pub(super) struct Member {
     pub(super) id: NodeId,
     pub(super) profile: u32,
-    /// Where in the index it stands; none while it is not to have new tasks.
-    pub(super) place: Option<super::index::Place>,
     /// The first of its allocations, which are a list.
     pub(super) first: u32,
     pub(super) tasks: u32,

@@ -302,7 +302,7 @@ impl Cluster {
         let mut found = None;
         for _ in 0..64 {
             let node = u32::try_from(dice.random_range(0..self.members.len())).unwrap_or(0);
-            if self.member(node).is_some_and(|member| member.place.is_some()) {
+            if self.index.has(node) {
                 found = self.weigh(wish, &query, node, &mut (0, 0), &mut dice);
             }
             if found.is_some() {

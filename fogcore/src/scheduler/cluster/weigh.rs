@@ -1,6 +1,6 @@
 //! What a policy thinks of one node for one task, and the least that it could think of some.
 
-use super::index::{Bounds, Entry};
+use super::bounds::{Bounds, Entry};
 use super::node::Member;
 use crate::scheduler::policy::{Outlook, Policy, Scale};
 
