@@ -518,7 +518,7 @@ async fn a_file_of_each_later_schema_has_all_that_was_put_in() {
         let verified = store.verify(&[]).await.unwrap();
         (accounts, journal, history, verified)
     };
-    for schema in ["0002", "0003", "0006", "0007"] {
+    for schema in ["0002", "0003", "0006", "0007", "0008"] {
         let (_folder, path) = fixture(schema);
         let kept = open(&path).await;
         assert_eq!(everything(&kept).await, everything(&fresh).await, "{schema}");
@@ -619,7 +619,7 @@ async fn a_page_that_was_damaged_is_told_not_believed() {
     let path = folder.path().join("fog.db");
     let store = open(&path).await;
     fill(&store).await;
-    for round in 0..20 {
+    for round in 0..40 {
         let batch = (0..100).map(|n| pay(&format!("{round}-{n}"), 1)).collect();
         send(&store, batch, 20).await;
     }

@@ -5,7 +5,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use fogcore::scheduler::{
 use fogcore::time::Clock;
 use fogcore::{ErrorKind, Fog, FogConfig};
 
-use common::{both_stores, is_balanced, node, node_id, quick, soon, spec, still};
+use common::{both_stores, is_balanced, node, node_id, quick, soon, spec, still, until};
 
 fn work() -> fogcore::id::TaskKind {
     "work".parse().unwrap()
@@ -137,6 +137,35 @@ async fn a_phone_is_left_to_whoever_uses_it_and_its_work_goes_on_elsewhere() {
     assert_eq!(fog.result(task.id).await.unwrap().unwrap(), "went on");
     soon(phone.stop()).await;
     soon(other.stop()).await;
+    soon(fog.shutdown()).await;
+}
+
+/// Beats are far apart: how the phone is decides when it asks, not how it last said that it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_is_used_does_not_ask_for_work() {
+    let config = FogConfig { heartbeat_every: Duration::from_secs(3_600), ..config() };
+    let fog = Fog::builder().config(config).open().await.unwrap();
+    let (used, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (seen, looked) = (used.clone(), looks.clone());
+    let vitals = move || {
+        looked.fetch_add(1, Ordering::Relaxed);
+        let user_active = seen.load(Ordering::Relaxed);
+        let power = PowerState { charging: true, user_active, ..PowerState::default() };
+        Heartbeat::default().with_power(power)
+    };
+    let phone = fog.worker(node("phone", 1)).executor(work(), patient()).vitals(Arc::new(vitals));
+    let phone = phone.start().await.unwrap();
+    used.store(true, Ordering::Relaxed);
+    // It may be on its way to ask; after the next look at itself it is not.
+    let since = looks.load(Ordering::Relaxed);
+    until(|| looks.load(Ordering::Relaxed) > since + 2).await;
+    let task = fog.submit(spec(), "urgent").await.unwrap();
+    let since = looks.load(Ordering::Relaxed);
+    until(|| looks.load(Ordering::Relaxed) > since + 2).await;
+    assert_eq!(fog.task(task.id).await.unwrap().state, TaskState::Queued);
+    used.store(false, Ordering::Relaxed);
+    assert_eq!(soon(fog.wait(task.id)).await.unwrap().state, TaskState::Succeeded);
+    soon(phone.stop()).await;
     soon(fog.shutdown()).await;
 }
 

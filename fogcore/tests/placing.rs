@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use fogcore::registry::{Heartbeat, PowerState};
-use fogcore::scheduler::{Assignment, Reason, Refusal, TaskSpec, Term};
+use fogcore::scheduler::{Assignment, Gang, Reason, Refusal, Selector, TaskSpec, Term};
 use fogcore::time::{Clock, ManualClock};
 use fogcore::{Fog, FogConfig};
 
@@ -143,4 +143,48 @@ async fn an_explanation_tells_what_is_in_the_way_of_a_task_that_waits() {
     let text = serde_json::to_string(&why).unwrap();
     assert_eq!(serde_json::from_str::<fogcore::scheduler::Explanation>(&text).unwrap(), why);
     assert!(clock.now() > fogcore::time::Timestamp::UNIX_EPOCH);
+}
+
+#[tokio::test]
+async fn a_fog_of_more_nodes_than_a_page_knows_them_all() {
+    let (builder, _clock) = still();
+    let fog = builder.open().await.unwrap();
+    for number in 0..1_100 {
+        let mut node = node(&format!("n{number:04}"), 1);
+        node.labels.insert("last".into(), (number == 1_099).to_string());
+        fog.register(node).await.unwrap();
+    }
+    let mut wanted = spec();
+    wanted.requirements.required.push(Selector::is("last", "true"));
+    let why = fog.explain(&wanted).await.unwrap();
+    assert_eq!(why.chosen, Some(node_id("n1099")));
+    assert_eq!(why.refused["labels"], 1_099);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_smaller_keeps_what_it_has_room_for() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    fog.register(node("n", 2)).await.unwrap();
+    let low = takes(&fog, "n", spec()).await.unwrap().task.id;
+    let high = takes(&fog, "n", TaskSpec { priority: 1, ..spec() }).await.unwrap().task.id;
+    fog.register(node("n", 2)).await.unwrap();
+    let ends = async |task| fog.task(task).await.unwrap().lease.and_then(|lease| lease.preempt_at);
+    assert_eq!((ends(low).await, ends(high).await), (None, None));
+    fog.register(node("n", 1)).await.unwrap();
+    let notice = fog.config().preemption.notice;
+    assert_eq!(ends(low).await, Some(clock.now().saturating_add(notice)));
+    assert_eq!(ends(high).await, None);
+}
+
+#[tokio::test]
+async fn a_gang_is_refused_because_nodes_ask_one_by_one() {
+    let (builder, _clock) = still();
+    let fog = builder.open().await.unwrap();
+    let mut gang = spec();
+    gang.requirements.gang = Some(Gang { id: "g".into(), size: 2 });
+    let submissions = vec![(spec(), "".into()), (gang, "".into()), (spec(), "".into())];
+    let answers = fog.submit_all(submissions).await.unwrap();
+    assert!(answers[0].is_ok() && answers[2].is_ok());
+    assert_eq!(answers[1].as_ref().unwrap_err().field(), Some("requirements.gang"));
 }

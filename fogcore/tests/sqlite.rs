@@ -659,7 +659,13 @@ async fn what_tasks_needed_in_the_old_form_they_still_need() {
         WHERE id = ?";
     let rewritten = sqlx::query(rewrite).bind(needs).bind(old.id.uuid().as_bytes().to_vec());
     assert_eq!(rewritten.execute(&mut connection).await.unwrap().rows_affected(), 1);
-    connection.execute("DELETE FROM _sqlx_migrations WHERE version >= 8").await.unwrap();
+    for undo in [
+        "DROP INDEX tasks_apart",
+        "ALTER TABLE tasks DROP COLUMN apart",
+        "DELETE FROM _sqlx_migrations WHERE version >= 8",
+    ] {
+        connection.execute(undo).await.unwrap();
+    }
     connection.close().await.unwrap();
     let (_store, fog) = open(&path).await;
     assert_eq!(fog.task(old.id).await.unwrap(), old);

@@ -1,6 +1,7 @@
 //! The loop in the background: what must happen although nobody asks for it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::{Shared, trouble::Trouble};
@@ -9,14 +10,14 @@ use crate::event::Event;
 use crate::failover::FailoverOutcome;
 use crate::id::NodeId;
 use crate::registry::{Liveness, MAX_PAGE, NodeFilter};
-use crate::scheduler::{MAX_BATCH, queue::preempt, replicas};
+use crate::scheduler::{Candidate, MAX_BATCH, Task, queue::preempt, replicas};
 use crate::time::Timestamp;
 
 /// What was last told of each node's liveness.
 pub(super) type LivenessWatch = HashMap<NodeId, Liveness>;
 
 /// For how many urgent tasks one step makes room.
-const URGENT: usize = 64;
+const URGENT: usize = 256;
 
 /// How many tasks one step takes in hand; what is left is next at once.
 const STEP: usize = 1_000;
@@ -86,23 +87,32 @@ impl Shared {
             return Ok(());
         }
         let since = now.saturating_sub(policy.after);
-        let urgent = self.stores.tasks.urgent(since, URGENT).await?;
+        let passed = self.urgent_passed.load(Ordering::Relaxed);
+        let urgent = self.stores.tasks.urgent(since, passed, URGENT).await?;
+        // What nobody can make room for must not keep others from it: the next step goes on behind.
+        let next = if urgent.len() == URGENT { passed + URGENT } else { 0 };
+        self.urgent_passed.store(next, Ordering::Relaxed);
         if urgent.is_empty() {
             return Ok(());
         }
-        let nodes: Vec<_> =
-            self.known_nodes().await?.iter().map(|node| self.judge(node, now)).collect();
+        let may = |node: &Candidate| {
+            let never = |task: &Task| node.never(&task.spec.kind, &task.spec.requirements);
+            urgent.iter().any(|task| never(task).is_none())
+        };
+        let nodes = self.some_nodes(MAX_PAGE, now, may).await?;
         let ids: Vec<_> = nodes.iter().map(|node| node.node.id.clone()).collect();
         let running = self.stores.tasks.running(&ids, MAX_PAGE).await?;
-        let mut victims = preempt::plan(&urgent, &nodes, &running);
-        victims.truncate(MAX_BATCH);
-        let at = now.saturating_add(policy.notice);
-        for task in self.stores.tasks.preempt(victims, at, now).await? {
-            if let Some(lease) = task.lease {
-                self.events.publish(Event::TaskPreempted { task: task.id, node: lease.node });
+        let mut seats = preempt::Seats::new();
+        for of in urgent.iter().filter_map(|task| Some(task.part.as_ref()?.of)) {
+            if !seats.contains_key(&of)
+                && let Some(task) = self.stores.tasks.task(of).await?
+            {
+                seats.insert(of, task.seats);
             }
         }
-        Ok(())
+        let mut victims = preempt::plan(&urgent, seats, &nodes, &running);
+        victims.truncate(MAX_BATCH);
+        self.take_back(victims, now.saturating_add(policy.notice), now).await
     }
 
     /// Lets a second node begin with what takes too long.
@@ -112,8 +122,11 @@ impl Shared {
             return Ok(());
         }
         let nodes = self.known_nodes().await?;
-        let ids: Vec<_> = nodes.iter().map(|record| record.node.id.clone()).collect();
-        let running = self.stores.tasks.running(&ids, MAX_PAGE).await?;
+        let mut running = Vec::new();
+        for some in nodes.chunks(MAX_PAGE) {
+            let ids: Vec<_> = some.iter().map(|record| record.node.id.clone()).collect();
+            running.extend(self.stores.tasks.running(&ids, MAX_PAGE).await?);
+        }
         let liveness = self.config.liveness;
         let away = nodes.iter().filter(|node| node.liveness(now, liveness) == Liveness::Offline);
         let away: HashSet<_> = away.map(|record| &record.node.id).collect();

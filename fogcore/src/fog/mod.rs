@@ -44,6 +44,7 @@ mod economy;
 mod experience;
 mod failing;
 mod health;
+mod known;
 mod ledger;
 mod maintenance;
 mod market;
@@ -54,7 +55,8 @@ mod tasks;
 mod trouble;
 mod worker;
 
-use std::{sync::Arc, sync::Mutex};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
 use tokio::sync::Notify;
@@ -66,9 +68,9 @@ use self::failing::Failing;
 #[cfg(feature = "http-probe")]
 pub use self::health::HttpProbe;
 use self::health::Monitors;
+use self::known::KnownNodes;
 use self::maintenance::LivenessWatch;
 use self::market::Offered;
-use self::nodes::KnownNodes;
 use self::scaling::Scaling;
 pub use self::{
     builder::FogBuilder,
@@ -114,7 +116,10 @@ pub(crate) struct Shared {
     stopping: CancellationToken,
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,
-    rivals: Mutex<Option<KnownNodes>>,
+    known: Mutex<Option<KnownNodes>>,
+    reading_nodes: tokio::sync::Mutex<()>,
+    /// How many of the most urgent tasks the latest step made room for, or could not.
+    urgent_passed: AtomicUsize,
     offered: Offered,
     followers: Followers,
     monitors: Monitors,

@@ -34,8 +34,9 @@ impl Fog {
     /// key is given back as it is.
     ///
     /// # Errors
-    /// The outer error is the store's. The inner ones: InvalidInput with the field's name,
-    /// Exhausted if the payer cannot cover the budget or has too many open tasks
+    /// The outer error is the store's. The inner ones: InvalidInput with the field's name (also for
+    /// a gang: nodes ask for tasks one by one, so only a [`Cluster`](crate::scheduler::Cluster)
+    /// can place it), Exhausted if the payer cannot cover the budget or has too many open tasks
     /// ([`FogConfig::queue`](super::FogConfig::queue)) or the task does not want to be
     /// [late](TaskSpec::late) and would be, Conflict for a key with another content.
     pub async fn submit_all(
@@ -44,17 +45,17 @@ impl Fog {
     ) -> Result<Vec<Result<Submitted>>> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let (mut new, mut late) = (Vec::with_capacity(submissions.len()), Vec::new());
+        let (mut new, mut refused) = (Vec::with_capacity(submissions.len()), Vec::new());
         for (place, (spec, payload)) in submissions.into_iter().enumerate() {
-            match self.refuse_if_late(&spec, now).await {
+            match self.refuse(&spec, now).await {
                 Ok(()) => {
                     new.push(NewTask { id: shared.ids.task(now), spec: spec.into(), payload });
                 }
-                Err(error) => late.push((place, error)),
+                Err(error) => refused.push((place, error)),
             }
         }
         let mut answers = shared.stores.tasks.submit(new, shared.config.queue, now).await?;
-        for (place, error) in late {
+        for (place, error) in refused {
             answers.insert(place.min(answers.len()), Err(error));
         }
         let mut any = false;
@@ -95,8 +96,13 @@ impl Fog {
         Ok(forecast(&spec.kind, &ahead, &durations, slots))
     }
 
-    /// Refuses a task that is expected to be late, if it says that it does not want to be.
-    async fn refuse_if_late(&self, spec: &TaskSpec, now: Timestamp) -> Result<()> {
+    /// Refuses what cannot be kept: a gang, which would begin in parts, and a task that is expected
+    /// to be late, if it says that it does not want to be.
+    async fn refuse(&self, spec: &TaskSpec, now: Timestamp) -> Result<()> {
+        if spec.requirements.gang.is_some() {
+            let reason = "nodes ask for tasks one by one; only a cluster places gangs";
+            return Err(Error::invalid("requirements.gang", reason));
+        }
         let (Some(deadline), false) = (spec.deadline, spec.late == LatePolicy::Accept) else {
             return Ok(());
         };

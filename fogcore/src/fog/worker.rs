@@ -180,6 +180,14 @@ impl Core {
             // Registered before asking, so that work submitted meanwhile is not slept through.
             let mut woken = std::pin::pin!(shared.work.notified());
             woken.as_mut().enable();
+            if self.must_stop() {
+                drop(slot);
+                tokio::select! {
+                    () = shared.clock.sleep(shared.config.idle_poll) => {}
+                    () = self.stopping.cancelled() => return,
+                }
+                continue;
+            }
             let wanted = (1 + self.slots.available_permits()).min(crate::registry::MAX_PAGE);
             // Not cut off by stopping: what was granted must be taken.
             let (granted, rates) = match self.fog.lease_priced(&self.node.id, wanted).await {
@@ -210,6 +218,12 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Whether the node is in use, or too hot, since the latest beat told how it is.
+    fn must_stop(&self) -> bool {
+        let policy = &self.fog.shared.config.power;
+        (self.vitals)().power.is_some_and(|power| policy.must_stop(&power).is_err())
     }
 
     fn begin(

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Requirements, Task, requirements::WHOLE_GPU};
+use super::{Apart, Requirements, Task, requirements::WHOLE_GPU};
+use crate::registry::Node;
 
 /// What a node's leased tasks take of it, as their requirements and their leases say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,24 @@ impl Load {
         for (group, tasks) in &other.groups {
             *self.groups.entry(group.clone()).or_default() += tasks;
         }
+    }
+
+    /// How many of them belong to the group of `apart`.
+    #[must_use]
+    pub fn of_group(&self, apart: &Apart) -> u32 {
+        self.groups.get(&apart.group).copied().unwrap_or_default()
+    }
+
+    /// Whether the node is large enough for all of it.
+    #[must_use]
+    pub fn fits(&self, node: &Node) -> bool {
+        let has = &node.resources;
+        self.tasks <= node.slots
+            && self.cpu_milli <= u64::from(has.cpu_cores) * 1_000
+            && self.memory_mib <= has.memory_mib
+            && self.storage_mib <= has.storage_mib
+            && self.gpu_milli.len() <= has.gpus.len()
+            && self.gpu_milli.iter().all(|taken| *taken <= WHOLE_GPU)
     }
 
     /// Takes away `other`, which is part of it.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::explanation::{Considered, Explanation, Reason, Refusal, Term};
 use super::policy::{Merit, Scale, Score, Seen, Vitals, Wish, comparable};
-use super::{Candidate, Load, PlacementPolicy, Requirements, Task, TaskSpec};
+use super::{Candidate, Load, Neighbours, PlacementPolicy, Task, TaskSpec};
 use crate::id::{NodeId, TaskKind};
 use crate::time::Timestamp;
 
@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 pub struct Matcher {
     /// The asker first.
     pub(super) candidates: Vec<(Candidate, Load)>,
+    pub(super) neighbours: Neighbours,
     policy: PlacementPolicy,
     scale: Scale,
     /// Whether it is known of any of them how long it stays.
@@ -45,12 +46,13 @@ pub enum Offer {
 const LEFT_TO_OTHERS: u32 = 4;
 
 impl Matcher {
-    /// A matcher over `asker` and `rivals`, each with its present load.
+    /// A matcher over `asker` and `rivals`, each with its present load and neighbours.
     #[must_use]
     pub fn new<S: std::hash::BuildHasher>(
         asker: Candidate,
         rivals: Vec<Candidate>,
         loads: &HashMap<NodeId, Load, S>,
+        neighbours: Neighbours,
         policy: PlacementPolicy,
         now: Timestamp,
     ) -> Self {
@@ -61,11 +63,12 @@ impl Matcher {
         let own = asker.node.id.clone();
         let rivals = rivals.into_iter().filter(|rival| rival.node.id != own);
         let candidates = std::iter::once(asker).chain(rivals).map(with_load).collect();
-        Self::over(candidates, policy, now)
+        Self::over(candidates, neighbours, policy, now)
     }
 
     pub(super) fn over(
         candidates: Vec<(Candidate, Load)>,
+        neighbours: Neighbours,
         policy: PlacementPolicy,
         now: Timestamp,
     ) -> Self {
@@ -78,7 +81,7 @@ impl Matcher {
             ..Scale::default()
         };
         let may_leave = all().any(|candidate| candidate.stays_seconds.is_finite());
-        Self { candidates, policy, scale, may_leave, now, left_to_others: 0 }
+        Self { candidates, neighbours, policy, scale, may_leave, now, left_to_others: 0 }
     }
 
     /// What tasks of this kind are measured by.
@@ -135,6 +138,9 @@ impl Matcher {
         if let Some((asker, load)) = self.candidates.first_mut() {
             explanation.devices = asker.devices_for(needs, load);
             load.add(needs, &explanation.devices);
+            if let Some(apart) = &needs.apart {
+                self.neighbours.add(apart, &asker.node, 1);
+            }
         }
         Offer::Taken(Box::new(explanation))
     }
@@ -172,7 +178,7 @@ impl Matcher {
         let needs = &spec.requirements;
         let refused = candidate
             .never(&spec.kind, needs)
-            .or_else(|| candidate.not_beside(needs, load, self.alike(candidate, load, needs)));
+            .or_else(|| candidate.not_now(needs, load, &self.neighbours));
         if refused.is_some() {
             return Considered { node, refused, terms: BTreeMap::new(), score: 0.0 };
         }
@@ -188,19 +194,6 @@ impl Matcher {
             .map(|(merit, weight)| terms.get(&merit.term()).copied().unwrap_or_default() * weight)
             .sum();
         Considered { node, refused: None, terms, score }
-    }
-
-    /// How many tasks of the task's group are on the candidate, or share the label's value with
-    /// it, as far as the candidates' loads tell.
-    pub(super) fn alike(&self, candidate: &Candidate, load: &Load, needs: &Requirements) -> u32 {
-        let Some(apart) = &needs.apart else { return 0 };
-        let on = |load: &Load| load.groups.get(&apart.group).copied().unwrap_or_default();
-        let label = |candidate: &Candidate| {
-            apart.key.as_ref().and_then(|key| candidate.node.labels.get(key).cloned())
-        };
-        let Some(own) = label(candidate) else { return on(load) };
-        let near = self.candidates.iter().filter(|(other, _)| label(other).as_ref() == Some(&own));
-        near.map(|(_, load)| on(load)).sum()
     }
 }
 
@@ -235,7 +228,14 @@ mod tests {
 
     fn matcher(asker: Candidate, rivals: Vec<Candidate>, after: Duration) -> Matcher {
         let now = NOW.saturating_add(after);
-        Matcher::new(asker, rivals, &HashMap::new(), PlacementPolicy::default(), now)
+        Matcher::new(
+            asker,
+            rivals,
+            &HashMap::new(),
+            Neighbours::default(),
+            PlacementPolicy::default(),
+            now,
+        )
     }
 
     fn taken(offer: Offer) -> Option<Explanation> {

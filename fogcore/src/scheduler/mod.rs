@@ -36,6 +36,7 @@ mod load;
 pub mod market;
 mod matcher;
 pub mod metering;
+mod neighbours;
 mod placement;
 pub mod policy;
 pub mod queue;
@@ -59,6 +60,7 @@ pub use self::{
     load::Load,
     matcher::{Matcher, Offer},
     metering::{JobMeter, ManualMeter, Meter, ProcessReading, Usage},
+    neighbours::Neighbours,
     placement::{Candidate, PlacementPolicy},
     queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
     replicas::{Backup, BackupPolicy, Reconcile, SlaClass},

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::explanation::Refusal;
 use super::policy::{Experience, Merit, Pace, Room, Seen, Standard, Vitals, Wish};
-use super::{Load, Requirements, TaskSpec, requirements::WHOLE_GPU};
+use super::{Load, Neighbours, Requirements, TaskSpec, requirements::WHOLE_GPU};
 use crate::id::TaskKind;
 use crate::registry::{
     Eligibility, Liveness, LivenessPolicy, Metered, Node, NodeRecord, PowerPolicy,
@@ -185,11 +185,19 @@ impl Candidate {
         })
     }
 
-    /// Why this node cannot run such a task beside its `load` now.
+    /// Why this node cannot run such a task beside its `load` and its neighbours now.
     #[must_use]
-    pub fn not_now(&self, needs: &Requirements, load: &Load) -> Option<Refusal> {
-        let group = needs.apart.as_ref().and_then(|apart| load.groups.get(&apart.group));
-        self.not_beside(needs, load, group.copied().unwrap_or_default())
+    pub fn not_now(
+        &self,
+        needs: &Requirements,
+        load: &Load,
+        neighbours: &Neighbours,
+    ) -> Option<Refusal> {
+        self.not_beside(needs, load, self.alike(needs, load, neighbours))
+    }
+
+    pub(super) fn alike(&self, needs: &Requirements, load: &Load, near: &Neighbours) -> u32 {
+        needs.apart.as_ref().map_or(0, |apart| near.alike(apart, &self.node, load))
     }
 
     pub(super) fn not_beside(
@@ -203,11 +211,11 @@ impl Candidate {
         self.with_room(load, alike, |node| Standard::first(passing, &wish, node))
     }
 
-    /// Whether this node can run such a task beside its `load` now.
+    /// Whether this node can run such a task beside its `load` and its neighbours now.
     #[must_use]
-    pub fn has_room_for(&self, spec: &TaskSpec, load: &Load) -> bool {
+    pub fn has_room_for(&self, spec: &TaskSpec, load: &Load, neighbours: &Neighbours) -> bool {
         self.never(&spec.kind, &spec.requirements).is_none()
-            && self.not_now(&spec.requirements, load).is_none()
+            && self.not_now(&spec.requirements, load, neighbours).is_none()
     }
 
     /// The GPUs that the task would be given beside this `load`, by their places: the fullest

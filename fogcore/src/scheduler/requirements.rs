@@ -19,7 +19,7 @@ use super::Selector;
 use crate::amount::Amount;
 use crate::error::{Error, Result};
 use crate::id::NodeId;
-use crate::registry::{Gpu, Millis, Percent, check_label, check_mib};
+use crate::registry::{Gpu, Millis, Node, Percent, check_label, check_mib};
 
 /// A whole GPU, in the unit in which GPUs are shared.
 pub const WHOLE_GPU: u32 = 1_000;
@@ -161,6 +161,15 @@ pub struct Apart {
     /// How many of the group may share, at least 1. Default 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub most: u32,
+}
+
+impl Apart {
+    /// What the node may have in common with others, if it has the label: its key and value.
+    #[must_use]
+    pub fn shared_by<'n>(&self, node: &'n Node) -> Option<(&'n str, &'n str)> {
+        let (key, value) = node.labels.get_key_value(self.key.as_ref()?)?;
+        Some((key, value))
+    }
 }
 
 /// Tasks that are of use only together.

@@ -259,9 +259,9 @@ pub trait TaskStore: Send + Sync {
     async fn ahead(&self, priority: i16, deadline: Option<Timestamp>) -> Result<Ahead>;
 
     /// The most urgent ready tasks that are more urgent than something that runs, and have been
-    /// ready since `since` or before; at most `limit`. Costs next to nothing while all that runs
-    /// is as urgent as what waits.
-    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>>;
+    /// ready since `since` or before, without the first `skip` of them; at most `limit` (1–1,000).
+    /// Costs next to nothing while all that runs is as urgent as what waits.
+    async fn urgent(&self, since: Timestamp, skip: usize, limit: usize) -> Result<Vec<Task>>;
 
     /// What these nodes hold, as much of it as fits into `limit` (1–1,000) per node.
     async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>>;

@@ -5,7 +5,7 @@
 
 use super::explanation::{Explanation, Reason, Refusal, Relaxation};
 use super::policy::{Filter, Score, Standard, Wish};
-use super::{Candidate, Load, Matcher, PlacementPolicy, TaskSpec};
+use super::{Candidate, Load, Matcher, Neighbours, PlacementPolicy, TaskSpec};
 use crate::time::Timestamp;
 
 /// What would be decided for such a task now, and why: how many of these nodes each filter refuses
@@ -41,7 +41,11 @@ pub fn survey(
     top: usize,
     now: Timestamp,
 ) -> Explanation {
-    let matcher = Matcher::over(nodes, policy, now);
+    let mut neighbours = Neighbours::default();
+    if let Some(apart) = &spec.requirements.apart {
+        nodes.iter().for_each(|(one, load)| neighbours.add(apart, &one.node, load.of_group(apart)));
+    }
+    let matcher = Matcher::over(nodes, neighbours, policy, now);
     let scale = matcher.scale_for(&spec.kind);
     let weights: Vec<_> = matcher.weights(spec, &scale).collect();
     let mut explanation = Explanation::new(Reason::NothingFits, now);
@@ -88,7 +92,8 @@ impl Matcher {
     ) -> Vec<(&'static str, Refusal)> {
         let needs = &spec.requirements;
         let wish = Wish { kind: Some(&spec.kind), needs };
-        candidate.with_room(load, self.alike(candidate, load, needs), |seen| {
+        let alike = candidate.alike(needs, load, &self.neighbours);
+        candidate.with_room(load, alike, |seen| {
             let all = Standard::ALL.iter();
             all.filter_map(|filter| Some((filter.name(), filter.refuse(&wish, seen)?))).collect()
         })
@@ -152,7 +157,8 @@ mod tests {
         for asker in ["a", "b", "c"] {
             let (own, rivals): (Vec<_>, Vec<_>) =
                 nodes.iter().cloned().partition(|(node, _)| node.node.id.as_str() == asker);
-            let mut matcher = Matcher::over([own, rivals].concat(), policy, NOW);
+            let mut matcher =
+                Matcher::over([own, rivals].concat(), Neighbours::default(), policy, NOW);
             let taken = matches!(matcher.offer(&task), Offer::Taken(_));
             assert_eq!(taken, asker == "b", "{asker}");
         }

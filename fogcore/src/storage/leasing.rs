@@ -1,7 +1,7 @@
 //! What looking for work has in common in every database.
 
 use crate::scheduler::queue::{Demand, Lane, Rank, Turns};
-use crate::scheduler::{Candidate, Load, Task};
+use crate::scheduler::{Candidate, Load, Neighbours, Task};
 use crate::time::Timestamp;
 
 /// How many classes one look goes through; the next one goes on where it ended.
@@ -25,6 +25,7 @@ impl Default for Search {
 }
 
 /// A class of tasks that an asker may be given, as one of them tells.
+#[derive(Clone, Copy)]
 pub(super) struct Fitting<'h> {
     pub(super) class: i64,
     pub(super) head: &'h Task,
@@ -39,13 +40,14 @@ impl Fitting<'_> {
     }
 }
 
-/// The classes of these that the asker has room for beside its load.
+/// The classes of these that the asker has room for beside its load and its neighbours.
 pub(super) fn fitting<'h>(
     heads: &'h [(i64, Task)],
     asker: &Candidate,
     load: &Load,
+    neighbours: &Neighbours,
 ) -> Vec<Fitting<'h>> {
-    let fits = heads.iter().filter(|(_, head)| asker.has_room_for(&head.spec, load));
+    let fits = heads.iter().filter(|(_, head)| asker.has_room_for(&head.spec, load, neighbours));
     fits.map(|(class, head)| Fitting { class: *class, head }).collect()
 }
 
@@ -54,8 +56,34 @@ pub(super) fn has_replicas(classes: &[Fitting<'_>]) -> bool {
     classes.iter().any(|class| class.head.part.is_some())
 }
 
-/// So many replicas that cannot go to an asker may stand before what it can be given.
-pub(super) const REPLICAS_PASSED_OVER: usize = 64;
+/// How far a look goes behind as many tasks as are wanted, and of which classes: replicas that the
+/// asker may not have, because it has another of the same work, stand in nobody's way. The next
+/// look is only made if such replicas took all of one.
+pub(super) const LOOKS: [Look; 3] = [
+    Look { behind: 64, replicas: true },
+    Look { behind: 4_096, replicas: true },
+    Look { behind: 0, replicas: false },
+];
+
+/// See [`LOOKS`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) behind: usize,
+    pub(super) replicas: bool,
+}
+
+impl Look {
+    /// The first one, for askers of these classes.
+    pub(super) fn first(classes: &[Fitting<'_>]) -> &'static [Self] {
+        // Without replicas, the last one sees it all.
+        if has_replicas(classes) { &LOOKS } else { &LOOKS[LOOKS.len() - 1..] }
+    }
+
+    /// Whether a task is looked at, or a class by one of its tasks.
+    pub(super) const fn sees(self, task: &Task) -> bool {
+        self.replicas || task.part.is_none()
+    }
+}
 
 /// Whether one payer has all of these: then there is nothing to share.
 pub(super) fn has_one_payer(classes: &[Fitting<'_>]) -> bool {

@@ -16,8 +16,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::id::{NodeId, TaskId};
-use crate::scheduler::{Candidate, Load, Task, TaskSpec};
+use crate::id::{AccountId, NodeId, TaskId};
+use crate::registry::Node;
+use crate::scheduler::replicas::Seat;
+use crate::scheduler::{Candidate, Load, Neighbours, Refusal, Requirements, Task, TaskSpec};
 use crate::time::Timestamp;
 
 /// When urgent tasks take the place of others, and how.
@@ -93,9 +95,18 @@ struct Running {
     load: Load,
 }
 
-/// Which of the `running` tasks on these nodes make room for the `urgent` ones, most urgent first.
+/// Where the replicas of tasks are, by task.
+pub type Seats = HashMap<TaskId, Vec<Seat>>;
+
+/// Which of the `running` tasks on these nodes make room for the `urgent` ones, most urgent first;
+/// `seats` are those of the tasks that urgent ones are replicas of.
 #[must_use]
-pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victim> {
+pub fn plan(
+    urgent: &[Task],
+    mut seats: Seats,
+    nodes: &[Candidate],
+    running: &[Task],
+) -> Vec<Victim> {
     let mut by_node: HashMap<&NodeId, Vec<&Task>> = HashMap::new();
     for task in running {
         if let Some(lease) = &task.lease {
@@ -107,21 +118,27 @@ pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victi
     let mut victims = Vec::new();
     for task in urgent {
         let spec = &task.spec;
-        let may =
-            |place: &&mut Place| place.candidate.never(&spec.kind, &spec.requirements).is_none();
-        let fits =
-            |place: &&mut Place| place.candidate.not_now(&spec.requirements, &place.load).is_none();
+        let needs = &spec.requirements;
+        let near = neighbours(needs, &places);
+        let may = |place: &&mut Place| {
+            let node = &place.candidate.node;
+            place.candidate.never(&spec.kind, needs).is_none()
+                && leaves_room(&seats, task, &node.id, node.owner.as_ref())
+        };
+        let fits = |place: &&mut Place| not_beside(place, needs, &place.load, &near).is_none();
         if let Some(place) = places.iter_mut().filter(may).find(fits) {
-            place.load.add(&spec.requirements, &[]);
+            place.load.add(needs, &[]);
+            take_seat(&mut seats, task, &place.candidate);
             continue;
         }
         let ways = places.iter_mut().filter(may).filter_map(|place| {
-            let gone = give_way(place, spec)?;
+            let gone = give_way(place, spec, &near)?;
             Some((cost(place, &gone), place, gone))
         });
         let Some((_, place, gone)) = ways.min_by(|(one, ..), (other, ..)| one.cmp(other)) else {
             continue;
         };
+        take_seat(&mut seats, task, &place.candidate);
         victims.extend(
             gone.iter().filter_map(|index| place.running.get(*index)).map(|run| Victim {
                 task: run.task,
@@ -130,7 +147,7 @@ pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victi
             }),
         );
         place.load = without(place, &gone);
-        place.load.add(&spec.requirements, &[]);
+        place.load.add(needs, &[]);
         let mut index = 0;
         place.running.retain(|_| {
             index += 1;
@@ -140,31 +157,90 @@ pub fn plan(urgent: &[Task], nodes: &[Candidate], running: &[Task]) -> Vec<Victi
     victims
 }
 
-fn place(node: &Candidate, running: &[&Task]) -> Place {
-    let mut place = Place { candidate: node.clone(), load: Load::default(), running: Vec::new() };
-    for task in running {
-        let Some(lease) = task.lease.as_ref() else {
-            continue;
-        };
-        // What gives way already is as good as gone.
-        if lease.preempt_at.is_none() {
-            let load = Load::of(task);
-            place.load.merge(&load);
-            place.running.push(Running {
-                load,
-                task: task.id,
-                fence: lease.fence,
-                granted_at: lease.granted_at,
-                spec: task.spec.clone(),
-            });
+/// Which leases of a node are to end because it has less room than they take, as after a smaller
+/// registration: the least urgent ones, and of those the newest.
+#[must_use]
+pub fn overflow(node: &Node, running: &[Task]) -> Vec<Victim> {
+    let mut stay = Load::default();
+    let mut victims = Vec::new();
+    for run in least_urgent_first(running).iter().rev() {
+        let mut with = stay.clone();
+        with.merge(&run.load);
+        if with.fits(node) {
+            stay = with;
+        } else {
+            victims.push(Victim { task: run.task, fence: run.fence, makes_room_for: None });
         }
     }
-    // Least urgent first, and among those the one that began last.
-    place.running.sort_by(|one, other| {
-        let key = |run: &Running| (run.spec.priority, std::cmp::Reverse(run.granted_at), run.task);
-        key(one).cmp(&key(other))
-    });
-    place
+    victims
+}
+
+/// Whether a node of this owner may have the task beside the replicas of the same work.
+fn leaves_room(seats: &Seats, task: &Task, node: &NodeId, owner: Option<&AccountId>) -> bool {
+    let Some(part) = &task.part else { return true };
+    // Whoever does not know where the others are throws nothing away for it.
+    let seats = seats.get(&part.of);
+    seats.is_some_and(|seats| seats.iter().all(|seat| seat.leaves_room(part.number, node, owner)))
+}
+
+fn take_seat(seats: &mut Seats, task: &Task, candidate: &Candidate) {
+    if let Some(part) = &task.part
+        && let Some(seats) = seats.get_mut(&part.of)
+    {
+        let (node, owner) = (candidate.node.id.clone(), candidate.node.owner.clone());
+        seats.push(Seat { number: part.number, node, owner });
+    }
+}
+
+/// What of the task's group is near each other on these places.
+fn neighbours(needs: &Requirements, places: &[Place]) -> Neighbours {
+    let mut near = Neighbours::default();
+    if let Some(apart) = &needs.apart {
+        for place in places {
+            near.add(apart, &place.candidate.node, place.load.of_group(apart));
+        }
+    }
+    near
+}
+
+/// Why the place has no room beside this `load`, which is part of its own.
+fn not_beside(
+    place: &Place,
+    needs: &Requirements,
+    load: &Load,
+    near: &Neighbours,
+) -> Option<Refusal> {
+    let of_group = |load: &Load| needs.apart.as_ref().map_or(0, |apart| load.of_group(apart));
+    // What would leave this place counts no more.
+    let gone = of_group(&place.load) - of_group(load);
+    let alike = place.candidate.alike(needs, &place.load, near) - gone;
+    place.candidate.not_beside(needs, load, alike)
+}
+
+fn place(node: &Candidate, running: &[&Task]) -> Place {
+    let running = least_urgent_first(running.iter().copied());
+    let mut load = Load::default();
+    running.iter().for_each(|run| load.merge(&run.load));
+    Place { candidate: node.clone(), load, running }
+}
+
+/// The tasks that run and do not give way yet, and among those that are as urgent the one that
+/// began last first. (What gives way already is as good as gone.)
+fn least_urgent_first<'t>(running: impl IntoIterator<Item = &'t Task>) -> Vec<Running> {
+    let run = |task: &Task| {
+        let lease = task.lease.as_ref().filter(|lease| lease.preempt_at.is_none())?;
+        Some(Running {
+            load: Load::of(task),
+            task: task.id,
+            fence: lease.fence,
+            granted_at: lease.granted_at,
+            spec: task.spec.clone(),
+        })
+    };
+    let mut running: Vec<_> = running.into_iter().filter_map(run).collect();
+    let key = |run: &Running| (run.spec.priority, std::cmp::Reverse(run.granted_at), run.task);
+    running.sort_by_key(key);
+    running
 }
 
 /// What is taken of the place without these of its running tasks.
@@ -176,9 +252,9 @@ fn without(place: &Place, gone: &[usize]) -> Load {
 }
 
 /// The running tasks that have to go so that `spec` fits; none if that would not be enough.
-fn give_way(place: &Place, spec: &TaskSpec) -> Option<Vec<usize>> {
+fn give_way(place: &Place, spec: &TaskSpec, near: &Neighbours) -> Option<Vec<usize>> {
     let fits = |gone: &[usize]| {
-        place.candidate.not_now(&spec.requirements, &without(place, gone)).is_none()
+        not_beside(place, &spec.requirements, &without(place, gone), near).is_none()
     };
     let less_urgent = place.running.iter().take_while(|run| run.spec.priority < spec.priority);
     let mut gone = Vec::new();
@@ -211,7 +287,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::{LivenessPolicy, Node, NodeRecord, PowerPolicy};
+    use crate::registry::{LivenessPolicy, NodeRecord, PowerPolicy};
+    use crate::scheduler::Apart;
+    use crate::scheduler::replicas::Part;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -254,22 +332,26 @@ mod tests {
         let run =
             [running("a", 0, 10, "n", 1), running("b", 0, 10, "n", 2), running("c", 1, 10, "n", 3)];
         let urgent = [task("u", 5, 10)];
-        assert_eq!(names(&plan(&urgent, &nodes, &run), &all), ["b"]);
+        assert_eq!(names(&plan(&urgent, Seats::new(), &nodes, &run), &all), ["b"]);
         let two = [task("u", 5, 10), task("v", 1, 10)];
-        assert_eq!(names(&plan(&two, &nodes, &run), &all), ["b", "a"]);
+        assert_eq!(names(&plan(&two, Seats::new(), &nodes, &run), &all), ["b", "a"]);
         // For memory, one large task rather than two small ones.
         let run =
             [running("a", 0, 60, "n", 1), running("b", 0, 10, "n", 2), running("c", 0, 10, "n", 3)];
-        assert_eq!(names(&plan(&[task("u", 5, 70)], &nodes, &run), &all), ["a"]);
+        assert_eq!(names(&plan(&[task("u", 5, 70)], Seats::new(), &nodes, &run), &all), ["a"]);
     }
 
     #[test]
     fn equals_never_give_way_and_room_that_is_there_is_used() {
         let nodes = [candidate("n", 1, 100), candidate("m", 1, 100)];
         let full = [running("a", 3, 10, "n", 1), running("b", 3, 10, "m", 1)];
-        assert_eq!(plan(&[task("u", 3, 10)], &nodes, &full), []);
-        assert_eq!(plan(&[task("u", 9, 10)], &nodes, &full[..1]), []);
-        assert_eq!(plan(&[task("u", 9, 101)], &nodes, &full), [], "it fits nowhere at all");
+        assert_eq!(plan(&[task("u", 3, 10)], Seats::new(), &nodes, &full), []);
+        assert_eq!(plan(&[task("u", 9, 10)], Seats::new(), &nodes, &full[..1]), []);
+        assert_eq!(
+            plan(&[task("u", 9, 101)], Seats::new(), &nodes, &full),
+            [],
+            "it fits nowhere at all"
+        );
     }
 
     #[test]
@@ -277,12 +359,77 @@ mod tests {
         let nodes = [candidate("n", 1, 100), candidate("m", 1, 100)];
         let mut run = [running("a", 2, 10, "n", 1), running("b", 1, 10, "m", 1)];
         let urgent = [task("u", 5, 10)];
-        assert_eq!(names(&plan(&urgent, &nodes, &run), &["a", "b"]), ["b"]);
+        assert_eq!(names(&plan(&urgent, Seats::new(), &nodes, &run), &["a", "b"]), ["b"]);
         // The next look finds that room is being made.
         run[1].lease.as_mut().unwrap().preempt_at = Some(NOW);
-        assert_eq!(plan(&urgent, &nodes, &run), []);
+        assert_eq!(plan(&urgent, Seats::new(), &nodes, &run), []);
         let two = [task("u", 5, 10), task("v", 5, 10)];
-        assert_eq!(names(&plan(&two, &nodes, &run), &["a", "b"]), ["a"]);
+        assert_eq!(names(&plan(&two, Seats::new(), &nodes, &run), &["a", "b"]), ["a"]);
+    }
+
+    #[test]
+    fn a_replica_takes_no_place_beside_another_one() {
+        let of = TaskId::derive(b"t", "of");
+        let mut replica = task("u", 5, 10);
+        replica.part = Some(Part { of, number: 2, digest: None, claimed: None });
+        let urgent = [replica];
+        let seat = Seat { number: 1, node: "n".parse().unwrap(), owner: None };
+        let seats = || Seats::from([(of, vec![seat.clone()])]);
+        // There is room on n, but that is no place for it.
+        let nodes = [candidate("n", 2, 100), candidate("m", 1, 100)];
+        let run = [running("a", 0, 10, "n", 1), running("b", 0, 10, "m", 1)];
+        assert_eq!(names(&plan(&urgent, seats(), &nodes, &run), &["a", "b"]), ["b"]);
+        assert_eq!(plan(&urgent, seats(), &nodes[..1], &run[..1]), []);
+        assert_eq!(
+            plan(&urgent, Seats::new(), &nodes, &run),
+            [],
+            "nobody knows where the others are"
+        );
+    }
+
+    #[test]
+    fn who_must_be_apart_by_label_takes_no_place_in_a_full_zone() {
+        let zoned = |name: &str, zone: &str| {
+            let mut candidate = candidate(name, 1, 100);
+            let labels = &mut Arc::make_mut(&mut candidate.node).labels;
+            labels.insert("zone".into(), zone.into());
+            candidate
+        };
+        let apart = Apart { group: "db".into(), key: Some("zone".into()), most: 1 };
+        let of_group = |mut task: Task| {
+            Arc::make_mut(&mut task.spec).requirements.apart = Some(apart.clone());
+            task
+        };
+        let nodes = [zoned("n", "east"), zoned("m", "east"), zoned("o", "west")];
+        let run = [
+            of_group(running("a", 0, 10, "n", 1)),
+            running("b", 0, 10, "m", 1),
+            running("c", 1, 10, "o", 1),
+        ];
+        let urgent = [of_group(task("u", 5, 10))];
+        // On m it would be beside a; on n it would be in its place.
+        assert_eq!(names(&plan(&urgent, Seats::new(), &nodes[1..], &run), &["a", "b", "c"]), ["b"]);
+        assert_eq!(names(&plan(&urgent, Seats::new(), &nodes, &run), &["a", "b", "c"]), ["a"]);
+        let full = [zoned("n", "east"), zoned("m", "east")];
+        let high = [of_group(running("a", 9, 10, "n", 1)), running("b", 0, 10, "m", 1)];
+        assert_eq!(plan(&urgent, Seats::new(), &full, &high), []);
+    }
+
+    #[test]
+    fn what_a_smaller_node_has_no_room_for_goes() {
+        let mut node = Node::new("n".parse().unwrap());
+        (node.slots, node.resources.memory_mib) = (3, 100);
+        let run = [
+            running("old", 0, 40, "n", 1),
+            running("urgent", 5, 50, "n", 2),
+            running("new", 0, 40, "n", 3),
+        ];
+        let over = |node: &Node| names(&overflow(node, &run), &["old", "urgent", "new"]);
+        assert_eq!(over(&node), ["new"]);
+        node.slots = 1;
+        assert_eq!(over(&node), ["old", "new"]);
+        (node.slots, node.resources.memory_mib) = (3, 130);
+        assert_eq!(overflow(&node, &run), []);
     }
 
     proptest! {
@@ -309,7 +456,7 @@ mod tests {
                 .map(|(n, (priority, memory))| task(&format!("u{n}"), *priority, *memory))
                 .collect();
             urgent.sort_by_key(|task| std::cmp::Reverse(task.spec.priority));
-            let victims = plan(&urgent, &nodes, &run);
+            let victims = plan(&urgent, Seats::new(), &nodes, &run);
             let distinct: std::collections::BTreeSet<_> =
                 victims.iter().map(|victim| victim.task).collect();
             prop_assert_eq!(distinct.len(), victims.len());
@@ -336,7 +483,7 @@ mod tests {
                     });
                     let mut load = Load::default();
                     left.for_each(|task| load.merge(&Load::of(task)));
-                    let fits = candidate.not_now(&served.spec.requirements, &load).is_none();
+                    let fits = candidate.not_now(&served.spec.requirements, &load, &Neighbours::default()).is_none();
                     // Those served before may have taken what was free.
                     prop_assert!(!fits || urgent[0].id != served.id);
                 }

@@ -1,7 +1,7 @@
 //! A trace in its own time: tasks come, wait, run, lose their nodes and end.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -9,7 +9,7 @@ use rand_pcg::Pcg32;
 use serde::Serialize;
 
 use super::{Trace, TraceTask};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::registry::Metered;
 use crate::scheduler::placement::SECOND;
 use crate::scheduler::policy::{Policy, Vitals};
@@ -20,7 +20,8 @@ use crate::scheduler::{Allocation, Cluster};
 pub struct ReplayPolicy {
     /// How nodes leave and come back; none stays away if there is none.
     pub churn: Option<Churn>,
-    /// How many waiting tasks are tried whenever something ends, the oldest first. Default 64.
+    /// For how many waiting tasks that differ in what they need a place is looked for in vain,
+    /// whenever something ends, the oldest first. Default 64.
     pub tried: usize,
     /// What a core takes while it works, in watts. Default 10: made up, like the next.
     pub core_watts: f64,
@@ -91,6 +92,8 @@ struct Run<'t> {
     places: Vec<Option<Allocation>>,
     attempts: Vec<u32>,
     waits: Vec<Option<f64>>,
+    /// By task: the first one that needs the same.
+    shapes: Vec<usize>,
     slowdowns: BTreeMap<&'t str, (f64, f64)>,
     gpu_seconds: f64,
     open: usize,
@@ -119,6 +122,7 @@ pub fn replay(trace: &Trace, policy: &Policy, seed: u64, how: &ReplayPolicy) -> 
         places: vec![None; trace.tasks.len()],
         attempts: vec![0; trace.tasks.len()],
         waits: vec![None; trace.tasks.len()],
+        shapes: shapes(&trace.tasks)?,
         slowdowns: BTreeMap::new(),
         gpu_seconds: 0.0,
         open: trace.tasks.len(),
@@ -135,6 +139,17 @@ pub fn replay(trace: &Trace, policy: &Policy, seed: u64, how: &ReplayPolicy) -> 
     }
     run.until_done()?;
     Ok(run.finish())
+}
+
+/// For each task the first one that needs the same.
+fn shapes(tasks: &[TraceTask]) -> Result<Vec<usize>> {
+    let mut first = HashMap::new();
+    let shape = |(place, task): (usize, &TraceTask)| {
+        let needs = serde_json::to_string(&task.requirements)
+            .map_err(|error| Error::new(ErrorKind::Internal, error))?;
+        Ok(*first.entry(needs).or_insert(place))
+    };
+    tasks.iter().enumerate().map(shape).collect()
 }
 
 impl Run<'_> {
@@ -170,14 +185,15 @@ impl Run<'_> {
     }
 
     fn try_waiting(&mut self, now: Duration) {
-        let mut tried = 0;
+        // What found no place now stands for all that need the same.
+        let mut in_vain = HashSet::new();
         let mut place = 0;
-        while place < self.waiting.len() && tried < self.how.tried {
+        while place < self.waiting.len() && in_vain.len() < self.how.tried {
             let task = self.waiting[place];
-            tried += 1;
-            if self.start(task, now) {
+            if !in_vain.contains(&self.shapes[task]) && self.start(task, now) {
                 self.waiting.remove(place);
             } else {
+                in_vain.insert(self.shapes[task]);
                 place += 1;
             }
         }
@@ -280,6 +296,7 @@ fn taken(task: &TraceTask) -> Metered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduler::Requirements;
 
     #[test]
     fn every_task_that_fits_is_done_once_whatever_nodes_do() {
@@ -294,5 +311,20 @@ mod tests {
             assert!((0.0..=1.0).contains(&replayed.allocated));
             assert!((0.0..=1.0 + 1e-9).contains(&replayed.fairness));
         }
+    }
+
+    #[test]
+    fn what_fits_nowhere_keeps_no_other_from_running() {
+        let mut trace = Trace::sample(5, 200, 4);
+        let (never, rest) = trace.tasks.split_at_mut(100);
+        let cores = |cpu_milli| Requirements { cpu_milli, ..Requirements::default() };
+        for (number, task) in (0..).zip(never) {
+            task.requirements = cores(9_000_000 + number % 50);
+            task.arrives = Duration::ZERO;
+        }
+        rest.iter_mut().for_each(|task| task.requirements = cores(1));
+        let how = ReplayPolicy::default();
+        let replayed = replay(&trace, &Policy::Fog, 9, &how).unwrap();
+        assert_eq!((replayed.never_placed, replayed.done), (100, 100));
     }
 }

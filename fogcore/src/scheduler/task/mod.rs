@@ -214,6 +214,12 @@ impl Task {
         self.part.is_some() && self.spec.sla.replicas() == 0
     }
 
+    /// Whether it waits for its replicas, or its backup, to end.
+    #[must_use]
+    pub fn waits_for_parts(&self) -> bool {
+        self.state == TaskState::Waiting && self.parts > 0
+    }
+
     /// The task whose payload and budget are meant: of a replica, what it is a replica of.
     #[must_use]
     pub fn work(&self) -> TaskId {

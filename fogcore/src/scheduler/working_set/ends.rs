@@ -53,7 +53,7 @@ impl WorkingSet {
             self.tally(lease.node, &Tally { lost: 1, ..Tally::default() });
         } else if !task.state.is_final()
             // Its replicas have the same deadline, and what runs may go on.
-            && task.parts == 0
+            && !task.waits_for_parts()
             && task.spec.deadline.is_some_and(|deadline| deadline <= now)
         {
             self.end(&mut task, TaskState::Failed, "the deadline passed".to_owned(), now)?;

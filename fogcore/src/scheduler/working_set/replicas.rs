@@ -171,10 +171,12 @@ impl WorkingSet {
             }
         };
         if let Err(error) = done {
-            // Somebody ended the hold behind our back: there is nothing left to pay with.
             tracing::error!(%error, task = %of.id, "the replicas' money cannot be settled");
             let reason = "its replicas cannot be paid".to_owned();
-            self.close(&mut of, TaskState::Failed, Some(reason), now);
+            // Without a hold, because somebody ended it behind our back, there is nothing to free.
+            if self.end(&mut of, TaskState::Failed, reason.clone(), now).is_err() {
+                self.close(&mut of, TaskState::Failed, Some(reason), now);
+            }
         }
         self.keep(of);
     }

@@ -74,6 +74,7 @@ macro_rules! conformance_suite {
             queue: tasks_are_leased_by_priority_then_in_order
                 a_node_gets_only_what_it_can_run a_node_gets_no_more_than_its_slots
                 what_nobody_can_run_blocks_nobody no_task_is_leased_twice
+                tasks_of_a_group_are_apart_by_label
                 a_name_makes_one_task a_task_comes_back_as_it_was
                 tasks_are_listed_in_order_and_filtered items_of_a_batch_stand_each_on_their_own,
             tasks: a_failed_attempt_waits_and_is_tried_again attempts_run_out
@@ -120,7 +121,11 @@ macro_rules! conformance_suite {
                 the_majority_is_paid_and_the_odd_one_loses_trust a_third_decides_between_two
                 without_a_majority_nobody_is_paid replicas_live_and_end_with_their_task
                 the_first_result_of_a_task_and_its_backup_counts
-                a_backup_takes_over_what_the_first_node_lost only_who_asks_for_it_has_a_backup,
+                a_backup_takes_over_what_the_first_node_lost only_who_asks_for_it_has_a_backup
+                a_deadline_ends_a_task_whose_backup_failed
+                replicas_that_are_late_keep_no_other_from_ending
+                replicas_that_cannot_be_paid_give_the_money_back
+                replicas_that_cannot_go_to_a_node_do_not_block_others,
             random: a_random_history_loses_nothing
                 everything_ends_and_balances_whatever_happens,
             stream: batches_agree_with_the_book,

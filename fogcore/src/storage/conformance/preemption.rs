@@ -14,7 +14,7 @@ fn with_priority(priority: i16) -> TaskSpec {
 }
 
 async fn urgent(stores: &Stores, seconds: u64) -> Vec<Task> {
-    stores.tasks.urgent(at(seconds), 10).await.unwrap()
+    stores.tasks.urgent(at(seconds), 0, 10).await.unwrap()
 }
 
 /// More urgent tasks, and as urgent ones that are due earlier, come first; what runs counts apart.
@@ -66,7 +66,10 @@ pub async fn an_urgent_task_is_found_only_if_something_less_urgent_runs(stores: 
     stores.tasks.promote(at(5), 10).await.unwrap();
     assert_eq!(urgent(stores, 4).await.len(), 2);
     assert_eq!(urgent(stores, 5).await.len(), 3);
-    assert_eq!(stores.tasks.urgent(at(5), 1).await.unwrap()[0].id, task_id("later"));
+    let page = async |skip| stores.tasks.urgent(at(5), skip, 1).await.unwrap();
+    assert_eq!(page(0).await[0].id, task_id("later"));
+    assert_eq!(page(2).await[0].id, task_id("high"));
+    assert_eq!(page(3).await, []);
     let running = stores.tasks.running(&[node_id("n"), node_id("m")], 9).await.unwrap();
     assert_eq!(running.iter().map(|task| task.id).collect::<Vec<_>>(), [task_id("low")]);
     assert_eq!(stores.tasks.running(&[], 9).await.unwrap(), []);

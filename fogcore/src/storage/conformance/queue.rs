@@ -241,3 +241,36 @@ pub async fn items_of_a_batch_stand_each_on_their_own(stores: &Stores) {
     assert_eq!(answers[1].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(answers[2].as_ref().unwrap().state, TaskState::Succeeded);
 }
+
+/// Tasks that are to be apart by a label count all nodes that share it, whoever asks.
+pub async fn tasks_of_a_group_are_apart_by_label(stores: &Stores) {
+    let in_zone = |name: &str, zone: &str| {
+        let mut node = node(name, 9);
+        node.labels.insert("zone".into(), zone.into());
+        node
+    };
+    for (name, zone) in [("a", "east"), ("b", "east"), ("c", "west")] {
+        stores.nodes.register(in_zone(name, zone), at(0)).await.unwrap();
+    }
+    let apart = |most| {
+        let mut spec = spec();
+        spec.requirements.apart =
+            Some(Apart { group: "db".into(), key: Some("zone".into()), most });
+        spec
+    };
+    for name in ["1", "2", "3"] {
+        submit(stores, name, apart(1)).await.unwrap();
+    }
+    submit(stores, "plain", spec()).await.unwrap();
+    let first = lease(stores, in_zone("a", "east"), 9, at(1)).await;
+    assert_eq!(first.len(), 2, "one of the group, and the plain one");
+    assert_eq!(lease(stores, in_zone("b", "east"), 9, at(2)).await, []);
+    assert_eq!(lease(stores, in_zone("c", "west"), 9, at(2)).await.len(), 1);
+    // Whoever has no such label is by itself.
+    assert_eq!(lease(stores, node("d", 9), 9, at(2)).await.len(), 1);
+    submit(stores, "4", apart(1)).await.unwrap();
+    assert_eq!(lease(stores, in_zone("b", "east"), 9, at(3)).await, []);
+    let of_group = first.iter().find(|given| given.task.spec.requirements.apart.is_some());
+    complete(stores, success(claim(of_group.unwrap()), None), at(4)).await.unwrap();
+    assert_eq!(lease(stores, in_zone("b", "east"), 9, at(5)).await.len(), 1);
+}

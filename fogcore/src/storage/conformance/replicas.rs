@@ -3,13 +3,14 @@
 
 use super::{
     account, account_id, at, claim, complete, failure, fund, is_balanced, lease, node, node_id,
-    spec, submit, task_id, units,
+    spec, submit, task_id, transfer_id, units,
 };
 use crate::id::TaskId;
+use crate::ledger::{Purpose, Transfer};
 use crate::registry::Node;
 use crate::scheduler::replicas::{Backup, SlaClass, part_id};
 use crate::scheduler::{
-    Assignment, Completion, Outcome, QueuePolicy, Task, TaskSpec, TaskState, Usage,
+    Assignment, Completion, Outcome, QueuePolicy, Renewal, Task, TaskSpec, TaskState, Usage,
 };
 use crate::storage::Stores;
 
@@ -289,6 +290,72 @@ pub async fn a_backup_takes_over_what_the_first_node_lost(stores: &Stores) {
     let counts = stores.tasks.counts().await.unwrap();
     assert!(counts.keys().all(|state| state.is_final()), "{counts:?}");
     assert!(is_balanced(stores).await);
+}
+
+/// What comes back from its first node, because nobody had begun with its backup, is a task like
+/// any other: its deadline ends it and frees its money.
+pub async fn a_deadline_ends_a_task_whose_backup_failed(stores: &Stores) {
+    fund(stores, 1_000).await;
+    let due = TaskSpec { deadline: Some(at(60)), ..with_backup(100) };
+    let t = submit(stores, "t", due).await.unwrap().id;
+    let a = take(stores, "a", 1).await;
+    back_up(stores, &a, 2).await;
+    stores.tasks.release(vec![claim(&a)], at(3)).await.unwrap().remove(0).unwrap();
+    assert_eq!(task(stores, t).await.state, TaskState::Queued);
+    stores.tasks.expire(at(60), 10).await.unwrap();
+    assert_eq!(task(stores, t).await.state, TaskState::Failed);
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+}
+
+/// Tasks whose replicas run past the deadline are not looked at again and again.
+pub async fn replicas_that_are_late_keep_no_other_from_ending(stores: &Stores) {
+    let due = TaskSpec { deadline: Some(at(60)), ..of_class(SlaClass::A) };
+    submit(stores, "runs", due.clone()).await.unwrap();
+    let (a, b) = (take(stores, "a", 1).await, take(stores, "b", 1).await);
+    let alone = TaskSpec { sla: SlaClass::B, deadline: Some(at(61)), ..due };
+    submit(stores, "alone", alone).await.unwrap();
+    let claims = [&a, &b].map(|given| Renewal::new(claim(given), at(90)));
+    stores.tasks.renew(claims.to_vec(), at(20)).await.unwrap();
+    assert_eq!(stores.tasks.expire(at(62), 1).await.unwrap()[0].id, task_id("alone"));
+    for given in [&a, &b] {
+        complete(stores, done(given, "x", None), at(70)).await.unwrap();
+    }
+    assert_eq!(task(stores, task_id("runs")).await.state, TaskState::Succeeded);
+}
+
+/// If the majority cannot be paid, nobody keeps the money, and the task has failed.
+pub async fn replicas_that_cannot_be_paid_give_the_money_back(stores: &Stores) {
+    fund(stores, 1_000).await;
+    submit(stores, "t", paid(SlaClass::A, 100)).await.unwrap();
+    let (a, b) = (take(stores, "a", 1).await, take(stores, "b", 1).await);
+    let (alice, bob) = (account_id("alice"), account_id("bob"));
+    let closing = Transfer::hold(transfer_id("closing"), &bob, &alice, units(0), Purpose::Transfer)
+        .closing_debit();
+    ends(stores, &a, "x", 50).await;
+    stores.ledger.transfer(vec![closing], at(2)).await.unwrap().remove(0).unwrap();
+    ends(stores, &b, "x", 50).await;
+    let t = task(stores, task_id("t")).await;
+    assert_eq!((t.state, t.paid), (TaskState::Failed, units(0)));
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+    assert!(is_balanced(stores).await);
+}
+
+/// A node that has a replica of each of many tasks still gets what else there is.
+pub async fn replicas_that_cannot_go_to_a_node_do_not_block_others(stores: &Stores) {
+    for number in 0..80 {
+        let urgent = TaskSpec { priority: 5, ..of_class(SlaClass::S) };
+        submit(stores, &format!("t{number}"), urgent).await.unwrap();
+    }
+    let mut held = 0;
+    while held < 80 {
+        let granted = lease(stores, node("a", 200), 200, at(1)).await.len();
+        assert!(granted > 0, "only {held} of 80");
+        held += granted;
+    }
+    assert_eq!(lease(stores, node("a", 200), 1, at(2)).await, []);
+    submit(stores, "plain", spec()).await.unwrap();
+    let granted = lease(stores, node("a", 200), 1, at(2)).await;
+    assert_eq!(granted.iter().map(|given| given.task.id).collect::<Vec<_>>(), [task_id("plain")]);
 }
 
 /// Only those that allow it, and only while they run; and all of it ends with the task.

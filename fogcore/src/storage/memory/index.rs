@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::{NodeId, TaskId};
+use crate::registry::NodeRecord;
 use crate::scheduler::queue::{Ahead, Counts, Demand, Lane, Rank, Turns, count, fair};
-use crate::scheduler::{LeaseRequest, Load, Task, TaskCounts, TaskState, WorkingSet};
+use crate::scheduler::{LeaseRequest, Load, Neighbours, Task, TaskCounts, TaskState, WorkingSet};
 use crate::time::Timestamp;
-
-/// So many replicas that cannot go to an asker may stand before what it can be given.
-const REPLICAS: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct TaskIndex {
@@ -70,7 +68,11 @@ impl TaskIndex {
             } else {
                 Queue::Delayed(task.ready_at)
             }),
-            deadline: task.spec.deadline.filter(|_| queued || task.state == TaskState::Waiting),
+            // What waits for its replicas goes by theirs.
+            deadline: task
+                .spec
+                .deadline
+                .filter(|_| queued || task.state == TaskState::Waiting && !task.waits_for_parts()),
             lease: task.lease.as_ref().map(|lease| (lease.expires_at, lease.node.clone())),
             kept_until: task.kept_until(),
         };
@@ -136,36 +138,63 @@ impl TaskIndex {
         }
     }
 
-    /// Ready tasks that the asker has room for, in the order in which they are to be offered.
+    /// Ready tasks that the asker has room for and may have, in the order in which they are to be
+    /// offered.
     pub(super) fn candidates(
         &self,
         request: &LeaseRequest,
+        neighbours: &Neighbours,
         limit: usize,
         set: &WorkingSet,
     ) -> Vec<TaskId> {
         let mut lanes = Vec::new();
         let none = Load::default();
-        let load = self.loads.get(&request.asker.node.id).unwrap_or(&none);
+        let asker = &request.asker;
+        let (node, owner) = (&asker.node.id, asker.node.owner.as_ref());
+        let load = self.loads.get(node).unwrap_or(&none);
         for class in self.ready.values() {
             let head = class.values().next().and_then(|id| set.task(*id));
-            let Some(head) = head.filter(|head| request.asker.has_room_for(&head.spec, load))
-            else {
-                continue;
-            };
+            let fits = |head: &&Task| asker.has_room_for(&head.spec, load, neighbours);
+            let Some(head) = head.filter(fits) else { continue };
             let payer = head.spec.payer().cloned();
             let demand = Demand::of(&head.spec.requirements);
-            let waiting = class.keys().take(limit + REPLICAS).copied().collect();
-            lanes.push(Lane { payer, demand, waiting });
+            // Only replicas can be such that the asker has another one.
+            let all = head.part.is_none();
+            let may =
+                |id: &TaskId| all || set.task(*id).is_some_and(|t| set.may_have(t, node, owner));
+            let waiting = class.iter().filter(|(_, id)| may(id)).map(|(rank, _)| *rank);
+            lanes.push(Lane { payer, demand, waiting: waiting.take(limit).collect() });
         }
         let order = fair::order(
             lanes,
             &request.shares,
             &|payer| count::taken(&self.counts, payer),
             &self.turns,
-            limit + REPLICAS,
+            limit,
         );
         let places = order.into_iter().filter_map(|place| u64::try_from(place).ok());
         places.filter_map(|place| self.order.get(&place).copied()).collect()
+    }
+
+    /// Where the running tasks are of the groups that ready ones are to be kept apart from by a label.
+    pub(super) fn neighbours(
+        &self,
+        nodes: &BTreeMap<NodeId, NodeRecord>,
+        set: &WorkingSet,
+    ) -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        let heads = self.ready.values().filter_map(|class| set.task(*class.values().next()?));
+        let groups = Neighbours::groups(heads);
+        for (node, load) in self.loads.iter().filter(|_| !groups.is_empty()) {
+            let Some(record) = nodes.get(node) else { continue };
+            for (group, key) in &groups {
+                let tasks = load.groups.get(*group).copied().unwrap_or_default();
+                if let Some(value) = record.node.labels.get(*key) {
+                    neighbours.add_near(group, key, value, tasks);
+                }
+            }
+        }
+        neighbours
     }
 
     /// Takes in how the counts changed.
@@ -180,7 +209,13 @@ impl TaskIndex {
     }
 
     /// The most urgent ready tasks that are more urgent than something that runs.
-    pub(super) fn urgent(&self, since: Timestamp, limit: usize, set: &WorkingSet) -> Vec<Task> {
+    pub(super) fn urgent(
+        &self,
+        since: Timestamp,
+        skip: usize,
+        limit: usize,
+        set: &WorkingSet,
+    ) -> Vec<Task> {
         let leased = self.counts.keys().filter(|group| group.state == TaskState::Leased);
         let Some(least) = leased.map(|group| group.priority).min() else { return Vec::new() };
         let mut ranks: Vec<_> = self
@@ -190,7 +225,7 @@ impl TaskIndex {
             .collect();
         ranks.sort_unstable_by_key(|(rank, _)| **rank);
         let tasks = ranks.into_iter().filter_map(|(_, id)| set.task(*id));
-        tasks.filter(|task| task.ready_at <= since).take(limit).cloned().collect()
+        tasks.filter(|task| task.ready_at <= since).skip(skip).take(limit).cloned().collect()
     }
 
     /// What comes before a task of this priority and deadline.

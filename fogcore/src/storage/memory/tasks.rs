@@ -35,12 +35,13 @@ impl TaskStore for MemoryStore {
     async fn lease(&self, request: LeaseRequest, now: Timestamp) -> Result<Vec<Assignment>> {
         let limit = page_limit(request.limit)?;
         let state = &mut *self.lock();
-        let candidates = state.index.candidates(&request, limit, &state.set);
+        let near = state.index.neighbours(&state.nodes, &state.set);
+        let candidates = state.index.candidates(&request, &near, limit, &state.set);
         let loads = state.index.loads();
         let expires_at = now.saturating_add(request.duration);
         let LeaseRequest { asker, rivals, policy, .. } = request;
         let (node, owner) = (asker.node.id.clone(), asker.node.owner.clone());
-        let mut matcher = Matcher::new(asker, rivals, loads, policy, now);
+        let mut matcher = Matcher::new(asker, rivals, loads, near, policy, now);
         let mut assignments = Vec::new();
         for id in candidates {
             if assignments.len() == limit {
@@ -118,10 +119,10 @@ impl TaskStore for MemoryStore {
         Ok(state.index.ahead(priority, deadline, &state.set))
     }
 
-    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn urgent(&self, since: Timestamp, skip: usize, limit: usize) -> Result<Vec<Task>> {
         let limit = page_limit(limit)?;
         let state = self.lock();
-        Ok(state.index.urgent(since, limit, &state.set))
+        Ok(state.index.urgent(since, skip, limit, &state.set))
     }
 
     async fn running(&self, nodes: &[NodeId], limit: usize) -> Result<Vec<Task>> {

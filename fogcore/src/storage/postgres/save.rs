@@ -66,11 +66,11 @@ impl Loaded {
         let tasks = rows.iter().map(|(_, task)| to_json(task)).collect::<Result<Vec<_>>>()?;
         sqlx::query(
             "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
-                 cpu_milli, memory_mib, storage_mib, detailed, state, ready, ready_at, task)
+                 cpu_milli, memory_mib, storage_mib, detailed, apart, state, ready, ready_at, task)
              SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::smallint[],
                  $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],
-                 $11::bigint[], $12::bigint[], $13::text[], $14::boolean[], $15::bigint[],
-                 $16::text[]) ORDER BY 2",
+                 $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::boolean[],
+                 $16::bigint[], $17::text[]) ORDER BY 2",
         )
         .bind(column(&rows, |(seq, _)| *seq))
         .bind(column(&rows, |(_, task)| task.id.uuid()))
@@ -84,6 +84,10 @@ impl Loaded {
         .bind(column(&rows, |(_, task)| integer(task.spec.requirements.memory_mib)))
         .bind(column(&rows, |(_, task)| integer(task.spec.requirements.storage_mib)))
         .bind(column(&rows, |(_, task)| i64::from(Load::is_detailed(&task.spec.requirements))))
+        .bind(column(&rows, |(_, task)| {
+            let apart = task.spec.requirements.apart.as_ref();
+            apart.map(|apart| apart.group.as_str())
+        }))
         .bind(column(&rows, |(_, task)| task.state.name()))
         .bind(column(&rows, |(_, task)| task.ready_at <= now))
         .bind(column(&rows, |(_, task)| task.ready_at.as_micros()))

@@ -16,10 +16,9 @@ use super::rows::{self, count, get, integer, parsed};
 use crate::error::Result;
 use crate::id::{AccountId, NodeId, TaskId};
 use crate::scheduler::queue::{Demand, Rank, Turns, count as counts, fair};
-use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
+use crate::scheduler::{Assignment, Candidate, Load, Matcher, Neighbours, Offer, Task, TaskState};
 use crate::storage::leasing::{
-    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, Search, fitting, has_one_payer,
-    has_replicas,
+    Fitting, Look, MAX_CLASSES, MOST_UNWRITTEN, Search, fitting, has_one_payer,
 };
 use crate::storage::request::{Lease, Wanted};
 
@@ -40,16 +39,21 @@ pub(super) async fn grant(
     }
     lock_askers(connection, leases).await?;
     let mut loads = loads(connection, leases).await?;
+    let mut neighbours = neighbours(connection, &heads).await?;
     // What was granted and is not written yet, which a look at the database does not show.
     let mut unwritten = 0;
     for lease in &mut *leases {
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
-        let classes = fitting(&heads, &lease.request.asker, load);
-        let pass = Pass { loads: &loads, turns: &search.turns, unwritten };
+        let asker = &lease.request.asker.node;
+        let classes = fitting(&heads, &lease.request.asker, load, &neighbours);
+        let pass = Pass { loads: &loads, neighbours: &neighbours, turns: &search.turns, unwritten };
         let assignments = assign(connection, loaded, &pass, lease, &classes).await?;
-        let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
+        let load = loads.entry(asker.id.clone()).or_default();
         for given in &assignments {
             load.merge(&Load::of(&given.task));
+            if let Some(apart) = &given.task.spec.requirements.apart {
+                neighbours.add(apart, asker, 1);
+            }
             search.turns.serve(given.task.spec.payer());
         }
         unwritten += assignments.len();
@@ -128,6 +132,7 @@ async fn bytes_of(
 /// What was given away so far.
 struct Pass<'p> {
     loads: &'p HashMap<NodeId, Load>,
+    neighbours: &'p Neighbours,
     turns: &'p Turns,
     /// How many of the tasks that are ready in the database were granted before.
     unwritten: usize,
@@ -147,25 +152,36 @@ async fn assign(
     }
     let (request, now) = (&lease.request, lease.now);
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
-    let mut matcher = Matcher::new(asker, rivals, pass.loads, request.policy, now);
+    let near = pass.neighbours.clone();
+    let mut matcher = Matcher::new(asker, rivals, pass.loads, near, request.policy, now);
     let owner = request.asker.node.owner.as_ref();
-    for id in heads(connection, loaded, pass, lease, classes).await? {
-        let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued) else {
-            continue;
-        };
-        if !loaded.set.may_have(task, &request.asker.node.id, owner) {
-            continue;
-        }
-        match matcher.offer(task) {
-            Offer::Taken(explanation) => {
-                let expires_at = now.saturating_add(request.duration);
-                let task = loaded.set.lease(id, *explanation, owner, now, expires_at)?;
-                assignments.push(Assignment { task, payload: Bytes::new(), checkpoint: None });
+    for look in Look::first(classes) {
+        let seen: Vec<_> = classes.iter().filter(|class| look.sees(class.head)).copied().collect();
+        // How many replicas the asker may not have, because it has others of the same work.
+        let mut passed_over = 0;
+        for id in heads(connection, loaded, pass, lease, &seen, look.behind).await? {
+            let Some(task) = loaded.set.task(id).filter(|task| task.state == TaskState::Queued)
+            else {
+                continue;
+            };
+            if !loaded.set.may_have(task, &request.asker.node.id, owner) {
+                passed_over += 1;
+                continue;
             }
-            Offer::Unfit => {}
-            Offer::Enough => break,
+            match matcher.offer(task) {
+                Offer::Taken(explanation) => {
+                    let expires_at = now.saturating_add(request.duration);
+                    let task = loaded.set.lease(id, *explanation, owner, now, expires_at)?;
+                    assignments.push(Assignment { task, payload: Bytes::new(), checkpoint: None });
+                }
+                Offer::Unfit => {}
+                Offer::Enough => return Ok(assignments),
+            }
+            if assignments.len() == request.limit {
+                return Ok(assignments);
+            }
         }
-        if assignments.len() == request.limit {
+        if passed_over < look.behind.max(1) {
             break;
         }
     }
@@ -179,8 +195,9 @@ async fn heads(
     pass: &Pass<'_>,
     lease: &Lease,
     classes: &[Fitting<'_>],
+    behind: usize,
 ) -> Result<Vec<TaskId>, Failure> {
-    let most = lease.request.limit + pass.unwritten;
+    let most = lease.request.limit + pass.unwritten + behind;
     // First which, without locks and mostly from the index; then no more locks than are needed.
     let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
     let rows = sqlx::query(
@@ -223,7 +240,7 @@ async fn heads(
          ORDER BY o.turn LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
     )
     .bind(best)
-    .bind(integer(if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most }))
+    .bind(integer(most))
     .fetch_all(&mut *connection)
     .await?;
     let heads = rows.iter().map(|row| loaded.take_in(row)).collect::<Result<Vec<_>>>()?;
@@ -269,7 +286,7 @@ pub(super) async fn is_there_work(
 ) -> Result<bool, Failure> {
     let heads = class_heads(connection, cursor).await?;
     // Its load is looked up under the lock.
-    Ok(!fitting(&heads, asker, &Load::default()).is_empty())
+    Ok(!fitting(&heads, asker, &Load::default(), &Neighbours::default()).is_empty())
 }
 
 /// The next classes of ready tasks, each with a task of it.
@@ -303,6 +320,46 @@ async fn class_heads(
     *cursor = last.unwrap_or(i64::MIN);
     let heads = rows.iter().map(|row| Ok((get(row, "class")?, rows::task(row)?)));
     Ok(heads.collect::<Result<_>>()?)
+}
+
+/// Where the running tasks are of the groups that some of these are to be kept apart from by a
+/// label. Locks the groups: two processes would else both put the last one that may be there.
+async fn neighbours(
+    connection: &mut PgConnection,
+    heads: &[(i64, Task)],
+) -> Result<Neighbours, Failure> {
+    let mut neighbours = Neighbours::default();
+    let groups = Neighbours::groups(heads.iter().map(|(_, head)| head));
+    if groups.is_empty() {
+        return Ok(neighbours);
+    }
+    let (groups, keys): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+    sqlx::query(
+        "SELECT pg_advisory_xact_lock(20232, key)
+         FROM (SELECT DISTINCT hashtext(name) AS key FROM unnest($1::text[]) AS g (name)
+               ORDER BY key) AS keys",
+    )
+    .bind(&groups)
+    .execute(&mut *connection)
+    .await?;
+    let rows = sqlx::query(
+        "SELECT g.name, g.key, n.record::json #>> ARRAY['node', 'labels', g.key] AS value,
+             count(*) AS tasks
+         FROM unnest($1::text[], $2::text[]) AS g (name, key)
+         JOIN tasks AS t ON t.apart = g.name AND t.state = 'leased'
+         JOIN nodes AS n ON n.id = t.node
+         WHERE n.record::json #>> ARRAY['node', 'labels', g.key] IS NOT NULL
+         GROUP BY 1, 2, 3",
+    )
+    .bind(&groups)
+    .bind(&keys)
+    .fetch_all(connection)
+    .await?;
+    for row in &rows {
+        let (group, key, value) = (get(row, "name")?, get(row, "key")?, get(row, "value")?);
+        neighbours.add_near(group, key, value, count(row, "tasks")?);
+    }
+    Ok(neighbours)
 }
 
 /// What the leased tasks of the askers and their rivals take of them.

@@ -65,9 +65,9 @@ const URGENT: &str = "WITH RECURSIVE
          (SELECT task, priority, deadline, seq, ready_at FROM tasks
           WHERE state = 'queued' AND ready
           AND class = c.class AND priority > (SELECT priority FROM least)
-          ORDER BY priority DESC, deadline, seq LIMIT $2) AS t
-     WHERE t.ready_at <= $1
-     ORDER BY t.priority DESC, t.deadline, t.seq LIMIT $2";
+          AND ready_at <= $1
+          ORDER BY priority DESC, deadline, seq LIMIT $2 + $3) AS t
+     ORDER BY t.priority DESC, t.deadline, t.seq LIMIT $2 OFFSET $3";
 
 /// Tasks that are to be looked at, with all that they wait for.
 const ADVANCE: &str = "SELECT child, parent FROM task_links WHERE child = ANY(ARRAY(
@@ -132,6 +132,8 @@ impl TaskStore for PostgresStore {
              SELECT id FROM tasks
              WHERE (state = 'queued' OR state = 'waiting') AND deadline IS NOT NULL
              AND deadline <= $1
+             -- What waits for its replicas goes by theirs.
+             AND NOT (state = 'waiting' AND coalesce((task::json ->> 'parts')::int, 0) > 0)
              LIMIT $2",
         );
         let due = self.readers.fetch_all(query.bind(now.as_micros()).bind(integer(limit))).await?;
@@ -167,9 +169,10 @@ impl TaskStore for PostgresStore {
         Ok(ahead)
     }
 
-    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn urgent(&self, since: Timestamp, skip: usize, limit: usize) -> Result<Vec<Task>> {
         let limit = page_limit(limit)?;
-        let query = sqlx::query(URGENT).bind(since.as_micros()).bind(integer(limit));
+        let query = sqlx::query(URGENT).bind(since.as_micros());
+        let query = query.bind(integer(limit)).bind(integer(skip));
         self.readers.fetch_all(query).await?.iter().map(rows::task).collect()
     }
 

@@ -286,10 +286,10 @@ fn bind_place(row: &mut Values, seq: i64) -> Result<()> {
 }
 
 const NEW_TASKS: Rows = Rows {
-    head:
-        "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
-        cpu_milli, memory_mib, storage_mib, detailed, state, ready, ready_at, task) SELECT * FROM (",
-    columns: 16,
+    head: "INSERT INTO tasks (seq, id, class, priority, kind, payer, idempotency_key, deadline,
+        cpu_milli, memory_mib, storage_mib, detailed, apart, state, ready, ready_at, task)
+        SELECT * FROM (",
+    columns: 17,
     tail: NO_FILLING,
 };
 
@@ -307,6 +307,7 @@ fn bind_new_task(row: &mut Values, (seq, task): Placed<'_>, now: Timestamp) -> R
         .push(integer(needs.memory_mib))
         .push(integer(needs.storage_mib))
         .push(i64::from(Load::is_detailed(needs)))
+        .push(needs.apart.as_ref().map(|apart| apart.group.as_str()))
         .push(task.state.name())
         .push(task.ready_at <= now)
         .push(task.ready_at.as_micros())

@@ -13,14 +13,13 @@ use sqlx::sqlite::SqliteRow;
 use super::error::OrStoreError;
 use super::lists::{integers, texts};
 use super::loaded::Loaded;
-use super::rows::{self, count, get, integer, parsed};
+use super::rows::{self, count, get, integer, parsed, to_json};
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::scheduler::queue::{Counts, Rank, Turns, count as counts, fair};
-use crate::scheduler::{Assignment, Candidate, Load, Matcher, Offer, Task, TaskState};
+use crate::scheduler::{Assignment, Candidate, Load, Matcher, Neighbours, Offer, Task, TaskState};
 use crate::storage::leasing::{
-    Fitting, MAX_CLASSES, MOST_UNWRITTEN, REPLICAS_PASSED_OVER, Search, fitting, has_one_payer,
-    has_replicas,
+    Fitting, Look, MAX_CLASSES, MOST_UNWRITTEN, Search, fitting, has_one_payer, has_replicas,
 };
 use crate::storage::request::{Lease, Wanted};
 
@@ -37,16 +36,21 @@ pub(super) async fn grant(
         return Ok(());
     }
     let mut loads = loads(connection, leases).await?;
+    let mut neighbours = neighbours(connection, &heads).await?;
     // What was granted and is not written yet, which a look at the database does not show.
     let mut unwritten = 0;
     for lease in &mut *leases {
         let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
-        let classes = fitting(&heads, &lease.request.asker, load);
-        let pass = Pass { loads: &loads, turns: &search.turns, unwritten };
+        let asker = &lease.request.asker.node;
+        let classes = fitting(&heads, &lease.request.asker, load, &neighbours);
+        let pass = Pass { loads: &loads, neighbours: &neighbours, turns: &search.turns, unwritten };
         let assignments = assign(connection, loaded, &pass, lease, &classes).await?;
-        let load = loads.entry(lease.request.asker.node.id.clone()).or_default();
+        let load = loads.entry(asker.id.clone()).or_default();
         for given in &assignments {
             load.merge(&Load::of(&given.task));
+            if let Some(apart) = &given.task.spec.requirements.apart {
+                neighbours.add(apart, asker, 1);
+            }
             search.turns.serve(given.task.spec.payer());
         }
         unwritten += assignments.len();
@@ -116,6 +120,8 @@ struct Giving<'l> {
     lease: &'l Lease,
     matcher: Matcher,
     given: Vec<Assignment>,
+    /// How many replicas it may not have, because it has others of the same work.
+    passed_over: usize,
 }
 
 impl Giving<'_> {
@@ -127,6 +133,7 @@ impl Giving<'_> {
         };
         let asker = &self.lease.request.asker.node;
         if !loaded.set.may_have(task, &asker.id, asker.owner.as_ref()) {
+            self.passed_over += 1;
             return Ok(true);
         }
         match self.matcher.offer(task) {
@@ -146,6 +153,7 @@ impl Giving<'_> {
 /// What was given away so far.
 struct Pass<'p> {
     loads: &'p HashMap<NodeId, Load>,
+    neighbours: &'p Neighbours,
     turns: &'p Turns,
     /// How many of the tasks that are ready in the database were granted before.
     unwritten: usize,
@@ -164,8 +172,9 @@ async fn assign(
     }
     let request = &lease.request;
     let (asker, rivals) = (request.asker.clone(), request.rivals.clone());
-    let matcher = Matcher::new(asker, rivals, pass.loads, request.policy, lease.now);
-    let mut giving = Giving { lease, matcher, given: Vec::new() };
+    let near = pass.neighbours.clone();
+    let matcher = Matcher::new(asker, rivals, pass.loads, near, request.policy, lease.now);
+    let mut giving = Giving { lease, matcher, given: Vec::new(), passed_over: 0 };
     let most = request.limit + pass.unwritten;
     if has_one_payer(classes) && !has_replicas(classes) {
         let numbers: Vec<_> = classes.iter().map(|class| class.class).collect();
@@ -178,12 +187,29 @@ async fn assign(
         }
         return Ok(giving.given);
     }
-    let most = if has_replicas(classes) { most + REPLICAS_PASSED_OVER } else { most };
-    let order = turns(connection, loaded, pass, lease, classes, most).await?;
+    for look in Look::first(classes) {
+        giving.passed_over = 0;
+        let seen: Vec<_> = classes.iter().filter(|class| look.sees(class.head)).copied().collect();
+        let order = turns(connection, loaded, pass, lease, &seen, most + look.behind).await?;
+        let wants_more = offer_all(connection, loaded, &mut giving, &order).await?;
+        if !wants_more || giving.passed_over < look.behind.max(1) {
+            break;
+        }
+    }
+    Ok(giving.given)
+}
+
+/// Offers the tasks in these places, in this order; false once the asker should have no more.
+async fn offer_all(
+    connection: &mut SqliteConnection,
+    loaded: &mut Loaded,
+    giving: &mut Giving<'_>,
+    order: &[i64],
+) -> Result<bool> {
     let rows = sqlx::query(
         "SELECT seq, id, task FROM tasks WHERE seq IN (SELECT value FROM json_each(?))",
     )
-    .bind(integers(&order)?)
+    .bind(integers(order)?)
     .fetch_all(&mut *connection)
     .await
     .or_store_error()?;
@@ -198,10 +224,10 @@ async fn assign(
     loaded.tasks(connection, &wanted).await?;
     for row in order.iter().filter_map(|seq| rows.get(seq)) {
         if !giving.offer(loaded, row)? {
-            break;
+            return Ok(false);
         }
     }
-    Ok(giving.given)
+    Ok(true)
 }
 
 /// The places of the best ready tasks of these classes, each payer in their turn.
@@ -252,7 +278,7 @@ pub(super) async fn is_there_work(
 ) -> Result<bool> {
     let heads = class_heads(connection, cursor).await?;
     // Its load is looked up under the lock.
-    Ok(!fitting(&heads, asker, &Load::default()).is_empty())
+    Ok(!fitting(&heads, asker, &Load::default(), &Neighbours::default()).is_empty())
 }
 
 /// The next classes of ready tasks, each with a task of it.
@@ -301,6 +327,38 @@ const RANKS: &str = "SELECT c.value AS class, t.seq, t.priority, t.deadline
      WHERE t.seq IN (SELECT seq FROM tasks
                      WHERE state = 'queued' AND ready = 1 AND class = c.value
                      ORDER BY priority DESC, deadline IS NULL, deadline, seq LIMIT +?2)";
+
+/// Where the running tasks are of the groups that some of these are to be kept apart from by a
+/// label.
+async fn neighbours(
+    connection: &mut SqliteConnection,
+    heads: &[(i64, Task)],
+) -> Result<Neighbours> {
+    let mut neighbours = Neighbours::default();
+    let groups = Neighbours::groups(heads.iter().map(|(_, head)| head));
+    if groups.is_empty() {
+        return Ok(neighbours);
+    }
+    let rows = sqlx::query(
+        "SELECT g.value ->> 0 AS \"group\", g.value ->> 1 AS key, l.value AS value,
+             count(*) AS tasks
+         FROM json_each(?) g CROSS JOIN tasks t INDEXED BY tasks_apart
+         JOIN nodes n ON n.id = t.node
+         CROSS JOIN json_each(n.record, '$.node.labels') l
+         WHERE t.state = 'leased' AND t.apart IS NOT NULL AND t.apart = g.value ->> 0
+         AND l.key = g.value ->> 1
+         GROUP BY 1, 2, 3",
+    )
+    .bind(to_json(&groups)?)
+    .fetch_all(connection)
+    .await
+    .or_store_error()?;
+    for row in &rows {
+        let (group, key, value) = (get(row, "group")?, get(row, "key")?, get(row, "value")?);
+        neighbours.add_near(group, key, value, count(row, "tasks")?);
+    }
+    Ok(neighbours)
+}
 
 /// What the leased tasks of the askers and their rivals take of them.
 async fn loads(

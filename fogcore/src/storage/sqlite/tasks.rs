@@ -76,9 +76,9 @@ const URGENT: &str = "WITH RECURSIVE
      SELECT t.task FROM classes c CROSS JOIN tasks t
      WHERE t.seq IN (SELECT seq FROM tasks WHERE state = 'queued' AND ready = 1
                      AND class = c.class AND priority > (SELECT priority FROM least)
-                     ORDER BY priority DESC, deadline IS NULL, deadline, seq LIMIT +?2)
-     AND t.ready_at <= ?1
-     ORDER BY t.priority DESC, t.deadline IS NULL, t.deadline, t.seq LIMIT +?2";
+                     AND ready_at <= ?1
+                     ORDER BY priority DESC, deadline IS NULL, deadline, seq LIMIT ?2 + ?3)
+     ORDER BY t.priority DESC, t.deadline IS NULL, t.deadline, t.seq LIMIT +?2 OFFSET +?3";
 
 /// Tasks that are to be looked at, with all that they wait for.
 const ADVANCE: &str = "SELECT child, parent FROM task_links WHERE child IN
@@ -140,6 +140,8 @@ impl TaskStore for SqliteStore {
              SELECT id FROM tasks
              WHERE (state = 'queued' OR state = 'waiting') AND deadline IS NOT NULL
              AND deadline <= ?1
+             -- What waits for its replicas goes by theirs.
+             AND NOT (state = 'waiting' AND ifnull(task ->> '$.parts', 0) > 0)
              LIMIT +?2",
         )
         .bind(now.as_micros())
@@ -198,11 +200,12 @@ impl TaskStore for SqliteStore {
         Ok(ahead)
     }
 
-    async fn urgent(&self, since: Timestamp, limit: usize) -> Result<Vec<Task>> {
+    async fn urgent(&self, since: Timestamp, skip: usize, limit: usize) -> Result<Vec<Task>> {
         let limit = page_limit(limit)?;
         let rows = sqlx::query(URGENT)
             .bind(since.as_micros())
             .bind(integer(limit))
+            .bind(integer(skip))
             .fetch_all(&self.readers)
             .await
             .or_store_error()?;
