@@ -123,6 +123,7 @@ async fn hundred(fog: &Fog, node: &fogcore::registry::Node) {
                 outcome: Outcome::Succeeded { result: Bytes::new(), reward },
                 usage,
                 log: Vec::new(),
+                score: None,
             }
         })
         .collect();

@@ -69,7 +69,8 @@ async fn a_task_is_submitted_executed_and_paid() {
             async move {
                 job.report(0.5, "half way");
                 opened.cancelled().await;
-                Ok(Output { result: job.payload.to_ascii_uppercase().into(), bytes_moved: Some(3) })
+                let result = job.payload.to_ascii_uppercase().into();
+                Ok(Output { result, bytes_moved: Some(3), ..Output::default() })
             }
         });
         let work = "work".parse().unwrap();

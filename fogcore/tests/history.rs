@@ -426,7 +426,7 @@ fn call(model: &Model, op: &Op) -> Option<Call> {
                 _ => Outcome::Failed { reason: "made up".to_owned(), permanent },
             };
             let usage = Usage::default();
-            Call::Report(Completion { claim, outcome, usage, log: Vec::new() }, *how)
+            Call::Report(Completion { claim, outcome, usage, log: Vec::new(), score: None }, *how)
         }
         Op::Renew(place) => Call::Renew(claim(*place)?),
         Op::Release(place) => Call::Release(claim(*place)?),

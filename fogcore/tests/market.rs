@@ -174,7 +174,7 @@ async fn what_a_task_takes_is_measured_and_priced() {
                 if job.payload.is_empty() {
                     return Err(Failure::permanent("nothing to do"));
                 }
-                Ok(Output { result: job.payload, bytes_moved: Some(1 << 29) })
+                Ok(Output { result: job.payload, bytes_moved: Some(1 << 29), ..Output::default() })
             }
         });
         let rates = Rates {

@@ -347,7 +347,13 @@ impl World {
             let result = if self.dice.random_bool(0.02) { "wrong" } else { "right" };
             Outcome::Succeeded { result: result.into(), reward }
         };
-        Completion { claim: common::claim(&job.given), outcome, usage, log: Vec::new() }
+        Completion {
+            claim: common::claim(&job.given),
+            outcome,
+            usage,
+            log: Vec::new(),
+            score: None,
+        }
     }
 
     async fn renew(&mut self, place: usize) {

@@ -156,7 +156,7 @@ async fn a_fog_of_more_nodes_than_a_page_knows_them_all() {
     }
     let mut wanted = spec();
     wanted.requirements.required.push(Selector::is("last", "true"));
-    let why = fog.explain(&wanted).await.unwrap();
+    let why = fog.explain(&wanted, 1).await.unwrap();
     assert_eq!(why.chosen, Some(node_id("n1099")));
     assert_eq!(why.refused["labels"], 1_099);
 }

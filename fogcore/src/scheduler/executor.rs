@@ -197,11 +197,15 @@ pub struct Output {
     /// How many bytes were moved, for the price, if the executor counted them; who knows in which
     /// direction tells [`Job::meter`] instead.
     pub bytes_moved: Option<u64>,
+    /// How good the result is, if results of such tasks can be better or worse: higher is better.
+    /// It decides between two results of one task
+    /// ([`Reconcile::Best`](super::Reconcile::Best)).
+    pub score: Option<i64>,
 }
 
 impl From<Bytes> for Output {
     fn from(result: Bytes) -> Self {
-        Self { result, bytes_moved: None }
+        Self { result, ..Self::default() }
     }
 }
 

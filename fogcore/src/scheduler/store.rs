@@ -152,6 +152,8 @@ pub struct Completion {
     pub usage: Usage,
     /// What it has to say since the last renewal.
     pub log: Vec<String>,
+    /// Of a success: how good the result is, if its executor tells; higher is better.
+    pub score: Option<i64>,
 }
 
 /// Which tasks are wanted: those that meet every condition set.

@@ -113,12 +113,18 @@ pub(crate) fn success(assignment: &Assignment, node: &Node) -> Completion {
     let usage = Usage { busy: Some(Duration::from_millis(10)), ..Usage::default() };
     let reward = settlement::reward(node, &assignment.task.spec, &usage);
     let outcome = Outcome::Succeeded { result: "done".into(), reward };
-    Completion { claim: claim(assignment), outcome, usage, log: Vec::new() }
+    Completion { claim: claim(assignment), outcome, usage, log: Vec::new(), score: None }
 }
 
 pub(crate) fn failure(assignment: &Assignment) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".to_owned(), permanent: false };
-    Completion { claim: claim(assignment), outcome, usage: Usage::default(), log: Vec::new() }
+    Completion {
+        claim: claim(assignment),
+        outcome,
+        usage: Usage::default(),
+        log: Vec::new(),
+        score: None,
+    }
 }
 
 /// A probe that finds well whom it is told to.

@@ -93,8 +93,10 @@ pub(super) async fn execute(
         Err(_) => return Ended::Dropped(claim),
     };
     let mut usage = Usage { busy, ..meter.used() };
+    let mut score = None;
     let outcome = match attempt {
-        Ok(Output { result, bytes_moved }) => {
+        Ok(Output { result, bytes_moved, score: of_result }) => {
+            score = of_result;
             usage = usage.plus(&Usage { bytes_moved, ..Usage::default() });
             let reward = settlement::reward(node, &task.spec, &usage);
             Outcome::Succeeded { result, reward }
@@ -106,7 +108,7 @@ pub(super) async fn execute(
         Err(Failure { reason, permanent }) => Outcome::Failed { reason, permanent },
     };
     let log = notes.take_log();
-    Ended::Reported(Box::new(Completion { claim, outcome, usage, log }))
+    Ended::Reported(Box::new(Completion { claim, outcome, usage, log, score }))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -371,7 +371,7 @@ mod tests {
     fn a_replica_takes_no_place_beside_another_one() {
         let of = TaskId::derive(b"t", "of");
         let mut replica = task("u", 5, 10);
-        replica.part = Some(Part { of, number: 2, digest: None, claimed: None });
+        replica.part = Some(Part { of, number: 2, digest: None, claimed: None, score: None });
         let urgent = [replica];
         let seat = Seat { number: 1, node: "n".parse().unwrap(), owner: None };
         let seats = || Seats::from([(of, vec![seat.clone()])]);

@@ -45,6 +45,19 @@ pub enum Reconcile {
     /// Another node begins, too, and the first result counts. Only for work that does no harm when
     /// it is done twice.
     Fastest,
+    /// Another node begins, too. When the first one is back with its result, or its lease is over,
+    /// the better of the results that are there counts, by the
+    /// [score](crate::scheduler::Output::score) that each was given; without two scores, the
+    /// first node's. Only for work that does no harm when it is done twice.
+    Best,
+}
+
+impl Reconcile {
+    /// Whether another node begins when the first one is silent.
+    #[must_use]
+    pub const fn lets_others_begin(self) -> bool {
+        matches!(self, Self::Fastest | Self::Best)
+    }
 }
 
 /// When tasks get a backup attempt.
@@ -93,7 +106,7 @@ impl BackupPolicy {
 pub fn may_have(task: &Task, now: Timestamp) -> bool {
     let spec = &task.spec;
     let asks = spec.backup == Backup::WhenLate
-        || (spec.reconcile == Reconcile::Fastest && spec.offline_for.is_some());
+        || (spec.reconcile.lets_others_begin() && spec.offline_for.is_some());
     let is_free = task.part.is_none() && task.parts == 0 && spec.sla == SlaClass::B;
     let stays = task.lease.as_ref().is_some_and(|lease| lease.preempt_at.is_none());
     asks && is_free && stays && spec.deadline.is_none_or(|deadline| deadline > now)
@@ -119,7 +132,7 @@ pub fn plan(
     let lateness = |task: &Task| {
         let lease = task.lease.as_ref()?;
         let ran = now.since(lease.granted_at);
-        if task.spec.reconcile == Reconcile::Fastest
+        if task.spec.reconcile.lets_others_begin()
             && task.spec.offline_for.is_some()
             && is_away(&lease.node)
         {

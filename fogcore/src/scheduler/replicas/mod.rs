@@ -93,6 +93,9 @@ pub struct Part {
     /// Once it is done: whom its node wants to be paid, and what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<(AccountId, Amount)>,
+    /// Once it is done: how good its node thinks that its result is; higher is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<i64>,
 }
 
 /// The id of a replica.

@@ -70,7 +70,7 @@ impl WorkingSet {
     /// # Errors
     /// As there.
     pub fn complete(&mut self, completion: Completion, now: Timestamp) -> Result<Task> {
-        let Completion { claim, outcome, usage, log } = completion;
+        let Completion { claim, outcome, usage, log, score } = completion;
         let mut task = self.find(claim.task)?;
         if is_replay(&task, &claim, &outcome) {
             return Ok(task);
@@ -84,8 +84,15 @@ impl WorkingSet {
                     let found = result.len();
                     return Err(SchedulerError::TooLarge { field: "result", found }.into());
                 }
+                if let Some(better) = self.better_backup(&task, score) {
+                    self.take_backup(&mut task, better, now)?;
+                    let tally = Tally { succeeded: 1, ..tally };
+                    self.log(&mut task, lines.0, lines.1, now);
+                    self.tally(claim.node, &tally);
+                    return Ok(self.keep(task));
+                }
                 if task.part.is_some() {
-                    self.claim(&mut task, &result, reward)?;
+                    self.claim(&mut task, &result, reward, score)?;
                 } else {
                     let transfers = settlement::settle(&task, reward.as_ref())?;
                     self.book.apply_chain(&transfers, now)?;
@@ -172,6 +179,9 @@ impl WorkingSet {
         ready_at: Timestamp,
         now: Timestamp,
     ) -> Result<()> {
+        if let Some(backup) = self.finished_backup(task) {
+            return self.take_backup(task, backup, now);
+        }
         // Reasons are kept and shown, so they are bounded like everything else.
         let reason: String = reason.chars().take(4_096).collect();
         if permanent {

@@ -7,7 +7,7 @@ use super::WorkingSet;
 use crate::amount::Amount;
 use crate::error::{Error, Result};
 use crate::id::{AccountId, NodeId};
-use crate::scheduler::replicas::{Part, Seat, Verdict, judge, may_have_backup, part_id};
+use crate::scheduler::replicas::{Part, Reconcile, Seat, Verdict, judge, may_have_backup, part_id};
 use crate::scheduler::{Claim, SchedulerError, Task, TaskState, settlement};
 use crate::time::Timestamp;
 
@@ -42,6 +42,32 @@ impl WorkingSet {
         backup.is_some_and(|backup| backup.state == TaskState::Leased)
     }
 
+    /// The backup of a task that is done once, if it gave a result and its first node was waited for.
+    pub(super) fn finished_backup(&self, task: &Task) -> Option<Task> {
+        let is_once = task.part.is_none() && task.parts == 1;
+        let backup = self.tasks.get(&part_id(task.id, 1)).filter(|_| is_once)?;
+        (backup.state == TaskState::Succeeded).then(|| backup.clone())
+    }
+
+    /// The same, if its result is better than one with this score.
+    pub(super) fn better_backup(&self, task: &Task, score: Option<i64>) -> Option<Task> {
+        let backup = self.finished_backup(task)?;
+        let other = backup.part.as_ref()?.score;
+        other.zip(score).is_some_and(|(other, own)| other > own).then_some(backup)
+    }
+
+    /// Ends the task with the result of its backup.
+    pub(super) fn take_backup(
+        &mut self,
+        of: &mut Task,
+        backup: Task,
+        now: Timestamp,
+    ) -> Result<()> {
+        let missing = || Error::new(crate::ErrorKind::Internal, "a backup without a result");
+        let digest = digest(&backup).ok_or_else(missing)?;
+        self.agree(of, &[backup], digest, now)
+    }
+
     /// Puts a task whose attempt came to nothing back in the queue, or lets it wait for its backup,
     /// if somebody is at that. A backup that nobody is at is not needed any more: its task goes on,
     /// which may also go to its first node again.
@@ -54,6 +80,9 @@ impl WorkingSet {
         if task.is_backup() {
             return self.end(task, TaskState::Cancelled, "given back".to_owned(), now);
         }
+        if let Some(backup) = self.finished_backup(task) {
+            return self.take_backup(task, backup, now);
+        }
         task.requeue(ready_at);
         if self.backup_runs(task) {
             task.state = TaskState::Waiting;
@@ -64,8 +93,10 @@ impl WorkingSet {
 
     /// The backup of `of` has ended: its result is the task's, or the task goes on without.
     fn judge_backup(&mut self, of: &mut Task, backup: Task, now: Timestamp) -> Result<()> {
-        if let Some(digest) = digest(&backup) {
-            return self.agree(of, &[backup], digest, now);
+        if digest(&backup).is_some() {
+            // The better result counts, once the first node is back or given up.
+            let waits = of.spec.reconcile == Reconcile::Best && of.state == TaskState::Leased;
+            return if waits { Ok(()) } else { self.take_backup(of, backup, now) };
         }
         let reason = backup.failure.unwrap_or_default();
         match of.state {
@@ -89,7 +120,7 @@ impl WorkingSet {
         let (of, number) = (task.id, task.parts);
         let spec = Arc::clone(&task.spec);
         let mut part = Task::new(part_id(of, number), spec, task.fingerprint, now);
-        part.part = Some(Part { of, number, digest: None, claimed: None });
+        part.part = Some(Part { of, number, digest: None, claimed: None, score: None });
         part.retain_for = task.retain_for;
         self.count(None, &part);
         self.changes.tasks.push(part.id);
@@ -126,6 +157,7 @@ impl WorkingSet {
         task: &mut Task,
         result: &[u8],
         reward: Option<(AccountId, Amount)>,
+        score: Option<i64>,
     ) -> Result<()> {
         let reward = reward.filter(|(_, price)| !price.is_zero());
         if let Some((owner, price)) = &reward {
@@ -140,7 +172,7 @@ impl WorkingSet {
         }
         if let Some(part) = &mut task.part {
             part.digest = Some(blake3::hash(result).into());
-            part.claimed = reward;
+            (part.claimed, part.score) = (reward, score);
         }
         Ok(())
     }

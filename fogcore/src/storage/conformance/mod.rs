@@ -123,6 +123,7 @@ macro_rules! conformance_suite {
                 the_first_result_of_a_task_and_its_backup_counts
                 a_backup_takes_over_what_the_first_node_lost only_who_asks_for_it_has_a_backup
                 a_deadline_ends_a_task_whose_backup_failed
+                the_better_of_two_results_counts_once_the_first_node_is_back
                 replicas_that_are_late_keep_no_other_from_ending
                 replicas_that_cannot_be_paid_give_the_money_back
                 replicas_that_cannot_go_to_a_node_do_not_block_others,
@@ -257,13 +258,14 @@ fn success(claim: Claim, reward: Option<u128>) -> Completion {
         outcome: Outcome::Succeeded { result: "done".into(), reward },
         usage,
         log: Vec::new(),
+        score: None,
     }
 }
 
 fn failure(claim: Claim, permanent: bool) -> Completion {
     let outcome = Outcome::Failed { reason: "broke".into(), permanent };
     let usage = usage(500, 0);
-    Completion { claim, outcome, usage, log: Vec::new() }
+    Completion { claim, outcome, usage, log: Vec::new(), score: None }
 }
 
 async fn complete(stores: &Stores, completion: Completion, now: Timestamp) -> Result<Task> {

@@ -5,10 +5,12 @@ use super::{
     account, account_id, at, claim, complete, failure, fund, is_balanced, lease, node, node_id,
     spec, submit, task_id, transfer_id, units,
 };
+use std::time::Duration;
+
 use crate::id::TaskId;
 use crate::ledger::{Purpose, Transfer};
 use crate::registry::Node;
-use crate::scheduler::replicas::{Backup, SlaClass, part_id};
+use crate::scheduler::replicas::{Backup, Reconcile, SlaClass, part_id};
 use crate::scheduler::{
     Assignment, Completion, Outcome, QueuePolicy, Renewal, Task, TaskSpec, TaskState, Usage,
 };
@@ -36,7 +38,13 @@ async fn take(stores: &Stores, name: &str, second: u64) -> Assignment {
 fn done(given: &Assignment, result: &str, price: Option<u128>) -> Completion {
     let reward = price.map(|price| (account_id("bob"), units(price)));
     let outcome = Outcome::Succeeded { result: result.to_owned().into(), reward };
-    Completion { claim: claim(given), outcome, usage: Usage::default(), log: Vec::new() }
+    Completion {
+        claim: claim(given),
+        outcome,
+        usage: Usage::default(),
+        log: Vec::new(),
+        score: None,
+    }
 }
 
 async fn ends(stores: &Stores, given: &Assignment, result: &str, price: u128) -> Task {
@@ -289,6 +297,58 @@ pub async fn a_backup_takes_over_what_the_first_node_lost(stores: &Stores) {
     assert_eq!(lease(stores, node("b", 9), 9, at(75)).await, []);
     let counts = stores.tasks.counts().await.unwrap();
     assert!(counts.keys().all(|state| state.is_final()), "{counts:?}");
+    assert!(is_balanced(stores).await);
+}
+
+/// A task that wants the better of two results waits for its first node: the higher score counts
+/// and is paid, and without one of the first node's, what is there.
+pub async fn the_better_of_two_results_counts_once_the_first_node_is_back(stores: &Stores) {
+    fund(stores, 1_000).await;
+    let best = TaskSpec {
+        reconcile: Reconcile::Best,
+        offline_for: Some(Duration::from_secs(60)),
+        ..paid(SlaClass::B, 100)
+    };
+    let scored = |given: &Assignment, result: &str, price, score| Completion {
+        score,
+        ..done(given, result, Some(price))
+    };
+    let cases = [
+        ("first is better", Some(7), Some(5), "first", 10),
+        ("backup is better", Some(5), Some(7), "backup", 20),
+        ("equal", Some(5), Some(5), "first", 10),
+        ("one says nothing", None, Some(7), "first", 10),
+    ];
+    for (name, own, other, result, price) in cases {
+        let t = submit(stores, name, best.clone()).await.unwrap().id;
+        let a = take(stores, "a", 1).await;
+        assert_eq!(back_up(stores, &a, 2).await, 1);
+        let b = take(stores, "b", 3).await;
+        complete(stores, scored(&b, "backup", 20, other), at(4)).await.unwrap();
+        assert_eq!(task(stores, t).await.state, TaskState::Leased, "{name}");
+        assert_eq!(stores.tasks.result(t).await.unwrap(), None, "{name}");
+        let ended = complete(stores, scored(&a, "first", 10, own), at(5)).await.unwrap();
+        assert_eq!((ended.state, ended.paid), (TaskState::Succeeded, units(price)), "{name}");
+        assert_eq!(stores.tasks.result(t).await.unwrap(), Some(result.into()), "{name}");
+    }
+    // It never comes back, or gives up.
+    for name in ["lost", "given back", "failed"] {
+        let t = submit(stores, name, best.clone()).await.unwrap().id;
+        let a = take(stores, "a", 10).await;
+        back_up(stores, &a, 11).await;
+        let b = take(stores, "b", 12).await;
+        complete(stores, scored(&b, "backup", 20, None), at(13)).await.unwrap();
+        match name {
+            "lost" => drop(stores.tasks.expire(at(71), 10).await.unwrap()),
+            "failed" => drop(complete(stores, failure(claim(&a), true), at(14)).await.unwrap()),
+            _ => drop(stores.tasks.release(vec![claim(&a)], at(14)).await.unwrap()),
+        }
+        let ended = task(stores, t).await;
+        assert_eq!((ended.state, ended.paid), (TaskState::Succeeded, units(20)), "{name}");
+        assert_eq!(stores.tasks.result(t).await.unwrap(), Some("backup".into()), "{name}");
+    }
+    assert_eq!(account(stores, "alice").await.debits_pending, units(0));
+    assert_eq!(account(stores, "bob").await.credits_posted, units(110));
     assert!(is_balanced(stores).await);
 }
 

@@ -179,6 +179,7 @@ pub async fn large_payloads_and_results_come_back(stores: &Stores) {
         outcome: Outcome::Succeeded { result: result.clone(), reward: None },
         usage: Usage { bytes_moved: Some(u64::MAX), ..Usage::default() },
         log: Vec::new(),
+        score: None,
     };
     let refused = complete(stores, report(0, &too_long), at(2)).await.unwrap_err();
     assert_eq!(refused.field(), Some("result"));
