@@ -13,7 +13,7 @@ use fogcore::scheduler::policy::{
 };
 use fogcore::scheduler::{
     Allocation, Apart, Cluster, ClusterError, Explanation, GpuRequirement, Nsga2, Placement,
-    Reason, Refusal, Requirements, Selector, Term,
+    PowerNeed, Reason, Refusal, Requirements, Selector, Term,
 };
 use fogcore::time::Timestamp;
 use proptest::prelude::*;
@@ -311,6 +311,28 @@ fn tasks_of_a_group_keep_apart_by_label_and_by_node() {
     let needs = Requirements { apart: Some(by_node), ..task(1, 1, 0, 0) };
     (0..6).for_each(|_| drop(cluster.place(None, &needs).unwrap()));
     assert_eq!(cluster.place(None, &needs), Err(ClusterError::NothingFits));
+}
+
+#[test]
+fn tasks_of_a_class_share_the_power_budget_of_a_node() {
+    let mut cluster = Cluster::new(Policy::Fog, 1);
+    let mut phone = node("phone", 8, 1_000, 0);
+    phone.power_budget.insert("games".into(), 1_000);
+    cluster.add(&phone, Vitals::default()).unwrap();
+    let draws = |class: &str, milliwatts| Requirements {
+        power: Some(PowerNeed { class: class.into(), milliwatts }),
+        ..Requirements::default()
+    };
+    let first = cluster.place(None, &draws("games", 600)).unwrap();
+    cluster.place(None, &draws("inference", 9_000)).unwrap();
+    cluster.place(None, &Requirements::default()).unwrap();
+    assert!(cluster.place(None, &draws("games", 401)).is_err());
+    let why = cluster.explain(None, &draws("games", 401), 1, Timestamp::UNIX_EPOCH);
+    assert_eq!(why.refused["power"], 1);
+    cluster.place(None, &draws("games", 400)).unwrap();
+    cluster.release(first.allocation).unwrap();
+    assert!(cluster.place(None, &draws("games", 601)).is_err());
+    cluster.place(None, &draws("games", 600)).unwrap();
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn digest_job(job: &Job) -> Result<Output, Failure> {
         .ok_or_else(|| Failure::transient("nobody wants the digest any more"))?;
     let bytes_moved = Some(digest.bytes);
     let result = serde_json::to_vec(&digest).map_err(|e| Failure::permanent(e.to_string()))?;
-    Ok(Output { result: result.into(), bytes_moved })
+    Ok(Output { result: result.into(), bytes_moved, ..Output::default() })
 }
 
 /// Reads to the end; none if `go_on` said no, which is asked every now and then.

@@ -108,6 +108,10 @@ pub struct Node {
     /// What its owner asks for work.
     #[serde(default)]
     pub rates: Rates,
+    /// How much power the tasks of a class may draw together, in milliwatts; a class that is not
+    /// named may draw what it likes. At most 64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub power_budget: BTreeMap<String, u32>,
 }
 
 /// A game host's default (semantics of the coordinator document: `max_players` 50).
@@ -132,6 +136,7 @@ impl Node {
             slots: 0,
             max_connections: default_max_connections(),
             rates: Rates::default(),
+            power_budget: BTreeMap::new(),
         }
     }
 
@@ -161,6 +166,10 @@ impl Node {
         }
         at_most("serves", self.serves.len(), 256, "entries")?;
         at_most("slots", self.slots as usize, 65_536, "slots")?;
+        at_most("power_budget", self.power_budget.len(), 64, "entries")?;
+        for class in self.power_budget.keys() {
+            within("power_budget", class.chars().count(), 1, 64)?;
+        }
         if self.max_connections == 0 {
             return Err(Error::invalid("max_connections", "must be at least 1"));
         }

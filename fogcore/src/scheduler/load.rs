@@ -37,6 +37,8 @@ pub struct Load {
     pub exclusive: u32,
     /// How many of them belong to each group of tasks that are to be kept apart.
     pub groups: BTreeMap<String, u32>,
+    /// The power that they draw by class, in milliwatts.
+    pub power_mw: BTreeMap<String, u64>,
 }
 
 impl Load {
@@ -51,10 +53,10 @@ impl Load {
     }
 
     /// Whether such a task takes more than sums show: GPUs, the node for itself, a place in a
-    /// group.
+    /// group, power.
     #[must_use]
     pub const fn is_detailed(task: &Requirements) -> bool {
-        task.gpus.count > 0 || task.exclusive || task.apart.is_some()
+        task.gpus.count > 0 || task.exclusive || task.apart.is_some() || task.power.is_some()
     }
 
     /// Adds of a leased task what sums do not show; the rest is in them already.
@@ -76,6 +78,9 @@ impl Load {
         self.exclusive += u32::from(task.exclusive);
         if let Some(apart) = &task.apart {
             *self.groups.entry(apart.group.clone()).or_default() += 1;
+        }
+        if let Some(power) = &task.power {
+            *self.power_mw.entry(power.class.clone()).or_default() += u64::from(power.milliwatts);
         }
     }
 
@@ -101,6 +106,9 @@ impl Load {
         for (group, tasks) in &other.groups {
             *self.groups.entry(group.clone()).or_default() += tasks;
         }
+        for (class, milliwatts) in &other.power_mw {
+            *self.power_mw.entry(class.clone()).or_default() += milliwatts;
+        }
     }
 
     /// How many of them belong to the group of `apart`.
@@ -119,6 +127,9 @@ impl Load {
             && self.storage_mib <= has.storage_mib
             && self.gpu_milli.len() <= has.gpus.len()
             && self.gpu_milli.iter().all(|taken| *taken <= WHOLE_GPU)
+            && node.power_budget.iter().all(|(class, budget)| {
+                self.power_mw.get(class).copied().unwrap_or_default() <= u64::from(*budget)
+            })
     }
 
     /// Takes away `other`, which is part of it.
@@ -137,6 +148,12 @@ impl Load {
             }
         }
         self.groups.retain(|_, tasks| *tasks > 0);
+        for (class, milliwatts) in &other.power_mw {
+            if let Some(left) = self.power_mw.get_mut(class) {
+                *left = left.saturating_sub(*milliwatts);
+            }
+        }
+        self.power_mw.retain(|_, milliwatts| *milliwatts > 0);
     }
 
     /// What is taken of the GPU at this place, in thousandths.

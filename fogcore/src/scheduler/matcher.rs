@@ -183,7 +183,7 @@ impl Matcher {
             return Considered { node, refused, terms: BTreeMap::new(), score: 0.0 };
         }
         let wish = Wish { kind: Some(&spec.kind), needs };
-        let terms: BTreeMap<Term, f64> = candidate.with_room(load, 0, |seen| {
+        let terms: BTreeMap<Term, f64> = candidate.with_room(needs, load, 0, |seen| {
             let speed = candidate.speed_for(&spec.kind);
             let seen = Seen { vitals: Vitals { speed, ..seen.vitals }, ..*seen };
             let value = |(merit, _): &(Merit, f64)| merit.value(&wish, &seen, scale);

@@ -65,7 +65,8 @@ pub use self::{
     queue::{LatePolicy, PreemptionPolicy, QueuePolicy},
     replicas::{Backup, BackupPolicy, Reconcile, SlaClass},
     requirements::{
-        Apart, Gang, GpuRequirement, Locality, Place, Preference, Requirements, WHOLE_GPU,
+        Apart, Gang, GpuRequirement, Locality, Place, PowerNeed, Preference, Requirements,
+        WHOLE_GPU,
     },
     selector::Selector,
     store::{

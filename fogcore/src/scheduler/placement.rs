@@ -109,6 +109,9 @@ pub(super) const SECOND: Metered = Metered {
     bytes: 0,
 };
 
+/// What a node has in all: who needs more can never have it there.
+const WHOLE_NODE: [Standard; 3] = [Standard::Resources, Standard::Gpus, Standard::Power];
+
 /// The clock rate of a core that counts as usual, in MHz, until more is known of a node.
 const USUAL_MHZ: f64 = 2_500.0;
 
@@ -179,9 +182,9 @@ impl Candidate {
     pub fn never(&self, kind: &TaskKind, needs: &Requirements) -> Option<Refusal> {
         let wish = Wish { kind: Some(kind), needs };
         let lasting = &Standard::ALL[..Standard::LASTING];
-        self.with_room(&Load::default(), 0, |node| {
+        self.with_room(needs, &Load::default(), 0, |node| {
             Standard::first(lasting, &wish, node)
-                .or_else(|| Standard::first(&[Standard::Resources, Standard::Gpus], &wish, node))
+                .or_else(|| Standard::first(&WHOLE_NODE, &wish, node))
         })
     }
 
@@ -208,7 +211,7 @@ impl Candidate {
     ) -> Option<Refusal> {
         let wish = Wish { kind: None, needs };
         let passing = &Standard::ALL[Standard::LASTING..];
-        self.with_room(load, alike, |node| Standard::first(passing, &wish, node))
+        self.with_room(needs, load, alike, |node| Standard::first(passing, &wish, node))
     }
 
     /// Whether this node can run such a task beside its `load` and its neighbours now.
@@ -236,6 +239,7 @@ impl Candidate {
 
     pub(super) fn with_room<R>(
         &self,
+        needs: &Requirements,
         load: &Load,
         alike: u32,
         look: impl FnOnce(&Seen<'_>) -> R,
@@ -268,6 +272,11 @@ impl Candidate {
                 tasks: load.tasks,
                 exclusive: load.exclusive,
                 alike,
+                power_mw: needs.power.as_ref().and_then(|power| {
+                    let budget = self.node.power_budget.get(&power.class)?;
+                    let drawn = load.power_mw.get(&power.class).copied().unwrap_or_default();
+                    Some(left(u64::from(*budget), drawn))
+                }),
             },
         })
     }

@@ -76,6 +76,20 @@ pub struct Requirements {
     /// Whether it wants the node for itself.
     #[serde(skip_serializing_if = "is_default")]
     pub exclusive: bool,
+    /// What it draws of the node's energy budget for tasks of its class.
+    #[serde(skip_serializing_if = "is_default")]
+    pub power: Option<PowerNeed>,
+}
+
+/// The power that a task draws, and for what: nodes may limit how much of their energy goes into
+/// which class of tasks ([`Node::power_budget`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerNeed {
+    /// The class's name, 1–64 characters: `inference`, `games`.
+    pub class: String,
+    /// How much it draws while it runs, in milliwatts, as far as whoever submits it knows; 1 to
+    /// 10^9.
+    pub milliwatts: u32,
 }
 
 /// What a task needs of a node's GPUs.
@@ -240,6 +254,13 @@ impl Requirements {
                 return Err(Error::invalid("requirements.apart", "at least 1 must be allowed"));
             }
         }
+        if let Some(power) = &self.power {
+            name("requirements.power", &power.class)?;
+            if !(1..=1_000_000_000).contains(&power.milliwatts) {
+                let limit = "a task draws between 1 mW and 1 MW";
+                return Err(Error::invalid("requirements.power", limit));
+            }
+        }
         if let Some(gang) = &self.gang {
             name("requirements.gang", &gang.id)?;
             if !(1..=1_000).contains(&gang.size) {
@@ -299,7 +320,7 @@ mod tests {
     #[test]
     fn every_limit_names_its_field() {
         type Spoil = fn(&mut Requirements);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 11] = [
             ("requirements.memory_mib", |n| n.memory_mib = 1 << 41),
             ("requirements.storage_mib", |n| n.storage_mib = 1 << 41),
             ("requirements.gpus.milli", |n| n.gpus.milli = 0),
@@ -310,6 +331,12 @@ mod tests {
             ("requirements.region", |n| n.region = Some("r".repeat(65))),
             ("requirements.apart", |n| {
                 n.apart = Some(Apart { group: String::new(), key: None, most: 1 });
+            }),
+            ("requirements.power", |n| {
+                n.power = Some(PowerNeed { class: "games".into(), milliwatts: 0 });
+            }),
+            ("requirements.power", |n| {
+                n.power = Some(PowerNeed { class: String::new(), milliwatts: 1 });
             }),
             ("requirements.gang", |n| n.gang = Some(Gang { id: "g".into(), size: 0 })),
             ("requirements.preferred", |n| {

@@ -93,7 +93,7 @@ impl Matcher {
         let needs = &spec.requirements;
         let wish = Wish { kind: Some(&spec.kind), needs };
         let alike = candidate.alike(needs, load, &self.neighbours);
-        candidate.with_room(load, alike, |seen| {
+        candidate.with_room(needs, load, alike, |seen| {
             let all = Standard::ALL.iter();
             all.filter_map(|filter| Some((filter.name(), filter.refuse(&wish, seen)?))).collect()
         })

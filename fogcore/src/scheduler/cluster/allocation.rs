@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::node::Amounts;
-use crate::scheduler::Apart;
+use crate::scheduler::{Apart, PowerNeed};
 
 /// A place in a cluster that a task was given. It is good for one release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,14 +33,15 @@ pub(super) struct Taken {
     pub(super) devices: u64,
     pub(super) exclusive: bool,
     pub(super) apart: Option<Box<Apart>>,
+    pub(super) power: Option<Box<PowerNeed>>,
     next: u32,
     before: u32,
 }
 
 impl Taken {
     pub(super) const fn new(node: u32, amounts: Amounts, milli: i16, devices: u64) -> Self {
-        let (exclusive, apart) = (false, None);
-        Self { node, amounts, milli, devices, exclusive, apart, next: NONE, before: NONE }
+        let (exclusive, apart, power) = (false, None, None);
+        Self { node, amounts, milli, devices, exclusive, apart, power, next: NONE, before: NONE }
     }
 
     /// The places of its GPUs in the node's list.

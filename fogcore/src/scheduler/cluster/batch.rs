@@ -123,10 +123,8 @@ impl Cluster {
         let fits = |number: &u32| {
             self.member(*number).is_some_and(|member| {
                 let Some(kept) = self.profiles.get(member.profile as usize) else { return false };
-                let alike =
-                    needs.apart.as_ref().map_or(0, |apart| self.alike(apart, *number, kept));
                 let open = self.index.has(*number);
-                let seen = member.seen(kept, alike);
+                let seen = self.seen_by(needs, *number, member, kept);
                 open && Standard::first(&Standard::ALL, &wish, &seen).is_none()
                     && self.passes(&wish, &seen)
             })

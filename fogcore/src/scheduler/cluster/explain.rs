@@ -74,9 +74,7 @@ impl Cluster {
         let kept = self.profiles.get(member.profile as usize);
         let draining = member.draining.then_some(("draining", Refusal::Draining));
         let rest = kept.into_iter().flat_map(move |kept| {
-            let apart = wish.needs.apart.as_ref();
-            let alike = apart.map_or(0, |apart| self.alike(apart, number, kept));
-            let seen = member.seen(kept, alike);
+            let seen = self.seen_by(wish.needs, number, member, kept);
             let standard = Standard::ALL.iter().map(|filter| filter as &dyn Filter);
             let own = self.filters.iter().map(|filter| &**filter);
             standard

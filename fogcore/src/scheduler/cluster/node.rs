@@ -1,6 +1,6 @@
 //! A node of the cluster: what it is, what it has and what is free of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, TaskKind};
 use crate::registry::{Gpu, Labels, Node, Resources};
@@ -15,6 +15,7 @@ pub(super) struct Profile {
     pub(super) slots: u32,
     pub(super) bandwidth_mbps: u32,
     pub(super) gpus: Vec<ProfileGpu>,
+    pub(super) power_budget: BTreeMap<String, u32>,
 }
 
 /// [`Gpu`] as a key.
@@ -119,6 +120,7 @@ impl Member {
             tasks: self.tasks,
             exclusive: self.exclusive,
             alike,
+            power_mw: None,
         };
         Seen { id: &self.id, vitals: self.vitals, room, ..kept.seen() }
     }
@@ -138,6 +140,7 @@ impl Profile {
             slots: node.slots,
             bandwidth_mbps: node.resources.bandwidth_mbps,
             gpus: node.resources.gpus.iter().map(|g| (g.model.clone(), g.memory_mib)).collect(),
+            power_budget: node.power_budget.clone(),
         }
     }
 

@@ -212,18 +212,19 @@ impl Cluster {
             || needs.min_quality.is_some()
             || needs.min_trust.is_some()
             || needs.max_price.is_some()
-            || needs.apart.is_some();
+            || needs.apart.is_some()
+            || needs.power.is_some();
         if !special && self.filters.is_empty() {
             return true;
         }
-        let alike = needs.apart.as_ref().map_or(0, |apart| self.alike(apart, node, k));
-        let seen = m.seen(k, alike);
+        let seen = self.seen_by(needs, node, m, k);
         let rest = [
             Standard::Latency,
             Standard::Quality,
             Standard::Trust,
             Standard::Price,
             Standard::Apart,
+            Standard::Power,
         ];
         Standard::first(&rest, wish, &seen).is_none() && self.passes(wish, &seen)
     }
@@ -231,6 +232,27 @@ impl Cluster {
     /// Whether the cluster's own filters have nothing against the node.
     pub(super) fn passes(&self, wish: &Wish<'_>, node: &Seen<'_>) -> bool {
         self.filters.iter().all(|filter| filter.refuse(wish, node).is_none())
+    }
+
+    /// The node as filters see it for such a task, with what it shares with others.
+    pub(super) fn seen_by<'a>(
+        &self,
+        needs: &Requirements,
+        node: u32,
+        member: &'a Member,
+        kept: &'a Kept,
+    ) -> Seen<'a> {
+        let alike = needs.apart.as_ref().map_or(0, |apart| self.alike(apart, node, kept));
+        let mut seen = member.seen(kept, alike);
+        seen.room.power_mw = needs.power.as_ref().and_then(|power| {
+            let budget = kept.profile.power_budget.get(&power.class)?;
+            let taken = self.allocations.of(member.first);
+            let taken = taken.filter_map(|(_, taken)| taken.power.as_ref());
+            let alike = taken.filter(|other| other.class == power.class);
+            let drawn: i64 = alike.map(|other| i64::from(other.milliwatts)).sum();
+            Some(i64::from(*budget) - drawn)
+        });
+        seen
     }
 
     /// How many tasks of the group share a domain with the node.
@@ -323,6 +345,7 @@ impl Cluster {
         let mut taken = Taken::new(node, amounts, query.milli, devices);
         taken.exclusive = needs.exclusive;
         taken.apart = needs.apart.clone().map(Box::new);
+        taken.power = needs.power.clone().map(Box::new);
         let places: Vec<_> = taken.places().collect();
         if let Some(apart) = &needs.apart {
             let kept = self.profiles.get(self.member(node)?.profile as usize)?;

@@ -38,11 +38,13 @@ pub enum Standard {
     Resources,
     /// Its GPUs are enough.
     Gpus,
+    /// Its power budget for such tasks is enough.
+    Power,
 }
 
 impl Standard {
     /// All of them, in the order in which they are asked.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Online,
         Self::Eligible,
         Self::Kind,
@@ -58,6 +60,7 @@ impl Standard {
         Self::Apart,
         Self::Resources,
         Self::Gpus,
+        Self::Power,
     ];
 
     /// How many of [`Standard::ALL`] do not depend on what runs on the node.
@@ -88,6 +91,7 @@ impl Filter for Standard {
             Self::Apart => "apart",
             Self::Resources => "resources",
             Self::Gpus => "gpus",
+            Self::Power => "power",
         }
     }
 
@@ -157,6 +161,10 @@ impl Filter for Standard {
                 }
                 let fitting = room.fitting_gpus(wish, node.gpus);
                 too_little("gpus", needs.gpus.count.into(), fitting.into())
+            }
+            Self::Power => {
+                let (power, left) = needs.power.as_ref().zip(room.power_mw)?;
+                too_little("power_mw", power.milliwatts.into(), left)
             }
         }
     }

@@ -174,6 +174,8 @@ pub struct Room<'a> {
     pub exclusive: u32,
     /// How many tasks of the wish's group it would share a domain with.
     pub alike: u32,
+    /// What is left of its power budget for the wish's class, in milliwatts, if there is one.
+    pub power_mw: Option<i64>,
 }
 
 impl Room<'_> {

@@ -74,7 +74,7 @@ macro_rules! conformance_suite {
             queue: tasks_are_leased_by_priority_then_in_order
                 a_node_gets_only_what_it_can_run a_node_gets_no_more_than_its_slots
                 what_nobody_can_run_blocks_nobody no_task_is_leased_twice
-                tasks_of_a_group_are_apart_by_label
+                tasks_of_a_group_are_apart_by_label tasks_share_the_power_budget_of_their_class
                 a_name_makes_one_task a_task_comes_back_as_it_was
                 tasks_are_listed_in_order_and_filtered items_of_a_batch_stand_each_on_their_own,
             tasks: a_failed_attempt_waits_and_is_tried_again attempts_run_out

@@ -11,8 +11,8 @@ use super::{
 use crate::error::ErrorKind;
 use crate::registry::{Millis, Percent};
 use crate::scheduler::{
-    Apart, Backoff, Gang, GpuRequirement, Locality, NewTask, Place, Preference, QueuePolicy,
-    Requirements, Selector, TaskFilter, TaskSpec, TaskState,
+    Apart, Backoff, Gang, GpuRequirement, Locality, NewTask, Place, PowerNeed, Preference,
+    QueuePolicy, Requirements, Selector, TaskFilter, TaskSpec, TaskState,
 };
 use crate::storage::Stores;
 
@@ -160,6 +160,7 @@ pub async fn a_task_comes_back_as_it_was(stores: &Stores) {
             near: vec![Locality { at: Place::Region("eu".into()), mib: 1 << 40 }],
             apart: Some(Apart { group: "g".into(), key: Some("zone".into()), most: u32::MAX }),
             gang: Some(Gang { id: "gang".into(), size: 1_000 }),
+            power: Some(PowerNeed { class: "games".into(), milliwatts: 5 }),
             exclusive: true,
         },
         priority: i16::MIN,
@@ -240,6 +241,35 @@ pub async fn items_of_a_batch_stand_each_on_their_own(stores: &Stores) {
     assert_eq!(answers[0].as_ref().unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(answers[1].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(answers[2].as_ref().unwrap().state, TaskState::Succeeded);
+}
+
+/// A node's power budget for a class of tasks is shared by those that run, like memory.
+pub async fn tasks_share_the_power_budget_of_their_class(stores: &Stores) {
+    let mut phone = node("phone", 9);
+    phone.power_budget.insert("games".into(), 1_000);
+    let draws = |class: &str, milliwatts| {
+        let mut spec = spec();
+        spec.requirements.power = Some(PowerNeed { class: class.into(), milliwatts });
+        spec
+    };
+    for (name, spec) in [
+        ("1", draws("games", 600)),
+        ("2", draws("games", 600)),
+        ("too much", draws("games", 1_001)),
+        ("other", draws("inference", 9_000)),
+    ] {
+        submit(stores, name, spec).await.unwrap();
+    }
+    let first = lease(stores, phone.clone(), 9, at(1)).await;
+    assert_eq!(
+        names(&first).iter().collect::<BTreeSet<_>>(),
+        ["1".into(), "other".into()].iter().collect()
+    );
+    assert_eq!(lease(stores, phone.clone(), 9, at(2)).await, []);
+    let game = first.iter().find(|given| given.task.id == task_id("1")).unwrap();
+    complete(stores, success(claim(game), None), at(3)).await.unwrap();
+    assert_eq!(names(&lease(stores, phone, 9, at(4)).await), ["2"]);
+    assert_eq!(names(&lease(stores, node("box", 9), 9, at(5)).await), ["too much"]);
 }
 
 /// Tasks that are to be apart by a label count all nodes that share it, whoever asks.
