@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 use crate::amount::Amount;
-use crate::id::{NodeId, TaskId, TradeId, TransferId};
+use crate::id::{NodeId, PeerId, SessionId, TaskId, TradeId, TransferId};
 
 /// Something that happened in this process's fog. Other processes on the same store publish on
 /// buses of their own.
@@ -103,6 +103,34 @@ pub enum Event {
     NodeReturned {
         /// The node.
         node: NodeId,
+    },
+    /// A session of players was opened.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// Its host.
+        node: NodeId,
+    },
+    /// A session is over.
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+        /// How: `ended` or `failed`.
+        status: String,
+    },
+    /// A peer is connected to a session.
+    PeerJoined {
+        /// The session.
+        session: SessionId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer left a session, or was away from it for too long.
+    PeerLeft {
+        /// The session.
+        session: SessionId,
+        /// Who.
+        peer: PeerId,
     },
     /// A node was removed.
     NodeRemoved {

@@ -247,6 +247,19 @@ impl Default for RequestClass {
 }
 
 text_id! {
+    /// Somebody who meets others in a session: a player, a browser, a program. 1–128 visible
+    /// characters.
+    PeerId, "peer id", 128
+}
+text_id! {
+    /// A part of a game's world. 1–128 visible characters.
+    ZoneId, "zone id", 128
+}
+text_id! {
+    /// A session of players. 1–128 visible characters; the fog makes `session-` and 16 digits.
+    SessionId, "session id", 128
+}
+text_id! {
     /// A client's own name for a submission, so that submitting twice makes one task.
     /// 1–256 visible characters, unique per payer.
     IdempotencyKey, "idempotency key", 256
@@ -390,10 +403,22 @@ impl IdSource {
         TransferId(self.next(now))
     }
 
-    fn next(&self, now: Timestamp) -> Uuid {
-        let mut tail = [0; 10];
+    /// A new session id: `session-` and 64 random bits.
+    pub fn session(&self) -> SessionId {
+        SessionId(format!("session-{:016x}", u64::from_le_bytes(self.bytes())).into())
+    }
+
+    /// Random bytes. As hard to guess as the seed.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
         // A poisoned lock still holds a usable source.
-        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill_bytes(&mut tail);
+        let random = &mut *self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        random.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn next(&self, now: Timestamp) -> Uuid {
+        let tail: [u8; 10] = self.bytes();
         let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
     }

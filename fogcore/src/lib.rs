@@ -11,6 +11,7 @@ pub mod id;
 pub mod ledger;
 pub mod registry;
 pub mod scheduler;
+pub mod signaling;
 pub mod storage;
 pub mod time;
 

@@ -64,7 +64,8 @@ mod sqlite_three_stores_on_one_file {
         let options = SqliteOptions { keep: 20_000, ..SqliteOptions::default() };
         let open = async || Arc::new(SqliteStore::open(&path, options.clone()).await.unwrap());
         let (nodes, tasks, ledger) = (open().await, open().await, open().await);
-        (Stores { nodes, tasks, ledger, market: open().await }, folder)
+        let (market, signals) = (open().await, open().await);
+        (Stores { nodes, tasks, ledger, market, signals }, folder)
     }
 
     fogcore::conformance_suite!(open);
@@ -101,7 +102,8 @@ mod postgres_three_stores_on_one_database {
         let open = async || storage::open(&url).await.unwrap();
         let (nodes, tasks, ledger) = (open().await, open().await, open().await);
         let (nodes, tasks, ledger) = (nodes.nodes, tasks.tasks, ledger.ledger);
-        (Stores { nodes, tasks, ledger, market: open().await.market }, database)
+        let (market, signals) = (open().await.market, open().await.signals);
+        (Stores { nodes, tasks, ledger, market, signals }, database)
     }
 
     fogcore::conformance_suite!(open);

@@ -167,6 +167,7 @@ impl FogBuilder {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             liveness: Mutex::default(),
+            rooms: super::signaling::Rooms::default(),
             known: Mutex::default(),
             reading_nodes: tokio::sync::Mutex::default(),
             urgent_passed: std::sync::atomic::AtomicUsize::default(),

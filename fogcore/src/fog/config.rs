@@ -18,6 +18,7 @@ use crate::scheduler::{
     queue::{FairShares, PreemptionPolicy},
     replicas::BackupPolicy,
 };
+use crate::signaling::SignalingPolicy;
 
 /// How a fog behaves. All processes on one store should agree in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub struct FogConfig {
     pub fair_weights: Arc<BTreeMap<AccountId, f64>>,
     /// How much of the requests a node gets from the fog's balancers, by what it has.
     pub weights: WeightPolicy,
+    /// How sessions of players and their mailboxes behave.
+    pub signaling: SignalingPolicy,
     /// How a node's traffic leaves it when it [fails over](crate::Fog::fail_over).
     pub failover: FailoverPolicy,
     /// How many other nodes an asker is weighed against at most, drawn at random when there are
@@ -83,6 +86,7 @@ impl Default for FogConfig {
             backup: BackupPolicy::default(),
             fair_weights: Arc::default(),
             weights: WeightPolicy::default(),
+            signaling: SignalingPolicy::default(),
             failover: FailoverPolicy::default(),
             max_rivals: 8,
             lease: Duration::from_secs(30),
@@ -143,6 +147,7 @@ impl FogConfig {
         self.economy.check()?;
         self.market.check()?;
         self.weights.check()?;
+        self.signaling.check()?;
         self.failover.check()
     }
 }

@@ -77,7 +77,8 @@ impl Shared {
                 break;
             }
         }
-        self.maintain_market(STEP).await
+        self.maintain_market(STEP).await?;
+        self.maintain_signaling(now, STEP).await
     }
 
     /// Lets urgent tasks that found no place take that of others.
@@ -181,20 +182,29 @@ impl Shared {
         for node in failing.iter().filter(|node| !seen.contains_key(*node)) {
             self.end_failover(node, FailoverOutcome::NodeRemoved);
         }
-        let mut known = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, liveness) in &seen {
-            let before = known.get(node).copied();
-            // A node that is seen for the first time and is well is no news.
-            if before.unwrap_or(Liveness::Online) != *liveness {
-                let node = node.clone();
-                self.events.publish(match liveness {
-                    Liveness::Online => Event::NodeOnline { node },
-                    Liveness::Suspect => Event::NodeSuspect { node },
-                    Liveness::Offline => Event::NodeOffline { node },
-                });
+        let mut offline = Vec::new();
+        {
+            let mut known = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
+            for (node, liveness) in &seen {
+                let before = known.get(node).copied();
+                // A node that is seen for the first time and is well is no news.
+                if before.unwrap_or(Liveness::Online) != *liveness {
+                    let node = node.clone();
+                    self.events.publish(match liveness {
+                        Liveness::Online => Event::NodeOnline { node },
+                        Liveness::Suspect => Event::NodeSuspect { node },
+                        Liveness::Offline => {
+                            offline.push(node.clone());
+                            Event::NodeOffline { node }
+                        }
+                    });
+                }
             }
+            *known = seen;
         }
-        *known = seen;
+        for host in offline {
+            self.end_sessions_of(&host, true).await?;
+        }
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ mod market;
 mod metering;
 mod nodes;
 mod scaling;
+mod signaling;
 mod tasks;
 mod trouble;
 mod worker;
@@ -72,6 +73,7 @@ use self::known::KnownNodes;
 use self::maintenance::LivenessWatch;
 use self::market::Offered;
 use self::scaling::Scaling;
+use self::signaling::Rooms;
 pub use self::{
     builder::FogBuilder,
     config::FogConfig,
@@ -80,6 +82,7 @@ pub use self::{
     ledger::{Ledger, MINT},
     market::Marketplace,
     metering::SystemMeter,
+    signaling::{Connection, Signaling},
     worker::{Vitals, Worker, WorkerBuilder},
 };
 use crate::error::Result;
@@ -121,6 +124,7 @@ pub(crate) struct Shared {
     /// How many of the most urgent tasks the latest step made room for, or could not.
     urgent_passed: AtomicUsize,
     offered: Offered,
+    rooms: Rooms,
     followers: Followers,
     monitors: Monitors,
     failing: Failing,

@@ -86,6 +86,7 @@ impl Fog {
         if removed {
             self.shared.forget_known();
             self.shared.learn_of_removal(node);
+            self.shared.end_sessions_of(node, false).await?;
             self.shared.end_failover(node, FailoverOutcome::NodeRemoved);
             self.shared.events.publish(Event::NodeRemoved { node: node.clone() });
         }

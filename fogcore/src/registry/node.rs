@@ -105,6 +105,9 @@ pub struct Node {
     /// How many connections (players) it takes, at least 1.
     #[serde(default = "default_max_connections")]
     pub max_connections: u32,
+    /// How many sessions it hosts at once. Default 5.
+    #[serde(default = "default_max_zones")]
+    pub max_zones: u32,
     /// What its owner asks for work.
     #[serde(default)]
     pub rates: Rates,
@@ -117,6 +120,11 @@ pub struct Node {
 /// A game host's default (semantics of the coordinator document: `max_players` 50).
 const fn default_max_connections() -> u32 {
     50
+}
+
+/// A game host's default (semantics of the coordinator document: `max_zones` 5).
+const fn default_max_zones() -> u32 {
+    5
 }
 
 impl Node {
@@ -135,6 +143,7 @@ impl Node {
             serves: BTreeSet::new(),
             slots: 0,
             max_connections: default_max_connections(),
+            max_zones: default_max_zones(),
             rates: Rates::default(),
             power_budget: BTreeMap::new(),
         }

@@ -27,6 +27,7 @@ pub mod memory;
 pub mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod request;
+mod signaling;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -40,6 +41,7 @@ use crate::ledger::LedgerStore;
 use crate::registry::NodeStore;
 use crate::scheduler::market::MarketStore;
 use crate::scheduler::{SchedulerError, Task, TaskStore};
+use crate::signaling::SignalStore;
 
 /// The stores of all domains. Clones share them.
 #[derive(Clone)]
@@ -52,16 +54,18 @@ pub struct Stores {
     pub ledger: Arc<dyn LedgerStore>,
     /// Keeps offers, bids and trades, and moves their money.
     pub market: Arc<dyn MarketStore>,
+    /// Keeps zones, sessions, and what peers left in them.
+    pub signals: Arc<dyn SignalStore>,
 }
 
 impl Stores {
     /// The stores of all domains from one that keeps everything.
     pub fn from_one<S>(store: Arc<S>) -> Self
     where
-        S: NodeStore + TaskStore + LedgerStore + MarketStore + 'static,
+        S: NodeStore + TaskStore + LedgerStore + MarketStore + SignalStore + 'static,
     {
         let (nodes, tasks, ledger) = (store.clone(), store.clone(), store.clone());
-        Self { nodes, tasks, ledger, market: store }
+        Self { nodes, tasks, ledger, market: store.clone(), signals: store }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod preemption;
 pub mod queue;
 pub mod random;
 pub mod replicas;
+pub mod signaling;
 pub mod stream;
 pub mod tasks;
 
@@ -129,6 +130,9 @@ macro_rules! conformance_suite {
                 replicas_that_cannot_go_to_a_node_do_not_block_others,
             random: a_random_history_loses_nothing
                 everything_ends_and_balances_whatever_happens,
+            signaling: zones_are_made_changed_and_listed sessions_are_opened_lived_and_ended_once
+                sessions_are_listed_in_order_and_filtered a_crowd_passes_no_limit
+                mail_is_kept_by_peer_until_it_is_old what_is_idle_ends,
             stream: batches_agree_with_the_book,
         }
     };

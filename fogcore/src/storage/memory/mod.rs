@@ -4,6 +4,7 @@ mod index;
 mod journal;
 mod links;
 mod market;
+mod signaling;
 mod tasks;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    signals: signaling::Signals,
 }
 
 #[derive(Debug, Default)]

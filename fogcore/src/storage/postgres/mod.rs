@@ -55,6 +55,7 @@ mod rows;
 mod save;
 mod select;
 mod session;
+mod signaling;
 mod tasks;
 mod verify;
 

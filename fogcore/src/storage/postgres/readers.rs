@@ -1,7 +1,8 @@
-//! Connections that only read.
+//! Connections beside the writer: they read, and change what no decision of the writer is about.
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
@@ -9,6 +10,13 @@ use sqlx::{Executor, PgConnection, Postgres};
 
 use super::error::Failure;
 use crate::error::Result;
+
+/// How often a change is made again because of what others did at the same time.
+const MOST_ATTEMPTS: usize = 10;
+
+/// The statements of a change, with what it is about.
+pub(super) type Work<I, T> =
+    for<'c> fn(&'c mut PgConnection, I) -> BoxFuture<'c, Result<T, Failure>>;
 
 type Ask<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -44,6 +52,26 @@ impl Readers {
                 Err(Failure::silent().into())
             }
         }
+    }
+
+    /// Makes one atomic change, again while others are in the way.
+    pub(super) async fn change<I: Clone, T>(&self, input: I, work: Work<I, T>) -> Result<T> {
+        let mut attempts = 1;
+        loop {
+            let made = tokio::time::timeout(self.patience, self.attempt(input.clone(), work));
+            match made.await.unwrap_or_else(|_| Err(Failure::silent())) {
+                Err(Failure::Again(_)) if attempts < MOST_ATTEMPTS => attempts += 1,
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    async fn attempt<I, T>(&self, input: I, work: Work<I, T>) -> Result<T, Failure> {
+        // Given up half way, it is rolled back before somebody else gets the connection.
+        let mut transaction = self.pool.begin().await?;
+        let answer = work(&mut transaction, input).await?;
+        transaction.commit().await.map_err(Failure::of_commit)?;
+        Ok(answer)
     }
 
     /// Makes statements that see one snapshot and may take as long as they do.

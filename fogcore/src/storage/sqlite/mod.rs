@@ -29,6 +29,7 @@ mod request;
 mod rows;
 mod save;
 mod select;
+mod signaling;
 mod tasks;
 
 use std::path::Path;
