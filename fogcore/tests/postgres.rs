@@ -455,6 +455,7 @@ async fn what_tasks_needed_in_the_old_form_they_still_need() {
     let rewritten = sqlx::query(rewrite).bind(needs).bind(ids[0].uuid());
     assert_eq!(rewritten.execute(&mut connection).await.unwrap().rows_affected(), 1);
     connection.execute("ALTER TABLE tasks DROP COLUMN apart").await.unwrap();
+    connection.execute("DROP TABLE zones, sessions, mail").await.unwrap();
     connection.execute("DELETE FROM _sqlx_migrations WHERE version >= 5").await.unwrap();
     assert_eq!(tasks(&*open(&database.url()).await).await, before);
 }

@@ -662,6 +662,9 @@ async fn what_tasks_needed_in_the_old_form_they_still_need() {
     for undo in [
         "DROP INDEX tasks_apart",
         "ALTER TABLE tasks DROP COLUMN apart",
+        "DROP TABLE zones",
+        "DROP TABLE sessions",
+        "DROP TABLE mail",
         "DELETE FROM _sqlx_migrations WHERE version >= 8",
     ] {
         connection.execute(undo).await.unwrap();
