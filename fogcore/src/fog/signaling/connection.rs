@@ -90,6 +90,12 @@ impl Connection {
         self.shared.rooms.look(&self.session, |live| live.room.acknowledge(&self.peer, heard));
     }
 
+    /// Which session it is to.
+    #[must_use]
+    pub const fn session(&self) -> &SessionId {
+        &self.session
+    }
+
     /// What the peer resumes with.
     #[must_use]
     pub const fn token(&self) -> &ResumeToken {
