@@ -364,6 +364,76 @@ async fn sockets_are_for_who_may_and_nobody_speaks_for_another() {
     assert_eq!(hear(&mut silent).await["type"], "connection_established");
 }
 
+/// What a worker in any language does: register, lease, renew, complete – and be paid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_serves_tasks_over_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let node = json!({ "id": "laptop", "serves": ["add"], "slots": 1 });
+    let made = server.post("/api/fog/nodes", node).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let wrong = server.post("/api/fog/nodes", json!({ "id": "two words" })).await;
+    assert_eq!((wrong.status, &wrong.body["field"]), (422, &json!("id")));
+    let payload = json!({ "spec": { "kind": "add" }, "payload": "WzEsMl0=" });
+    let task = server.post("/api/fog/tasks", payload).await;
+    assert_eq!(task.status, 201, "{}", task.body);
+    let id = task.body["id"].as_str().unwrap();
+    let path = |what: &str| format!("/api/fog/tasks/{id}{what}");
+    assert_eq!(server.get(&path("/result")).await.body["result"], Value::Null);
+    assert_eq!(server.get(&path("/explain")).await.body["chosen"], "laptop");
+    let given = server.post("/api/fog/nodes/laptop/lease", json!({})).await.body;
+    assert_eq!((&given[0]["task"]["id"], &given[0]["payload"]), (&json!(id), &json!("WzEsMl0=")));
+    let claim = json!({ "task": id, "node": "laptop", "fence": given[0]["fence"] });
+    let with = |more: Value| {
+        let mut claim = claim.clone();
+        claim.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        claim
+    };
+    let renewed = with(json!({ "progress": 0.5, "note": "half", "log": ["adding"] }));
+    assert_eq!(server.post("/api/fog/leases/renew", renewed).await.body["progress"]["done"], 0.5);
+    let stale = with(json!({ "fence": 9, "result": "Mw==" }));
+    assert_eq!(server.post("/api/fog/leases/complete", stale).await.status, 400);
+    let both = with(json!({ "result": "Mw==", "error": "no" }));
+    assert_eq!(server.post("/api/fog/leases/complete", both).await.body["field"], "result");
+    let done = with(json!({ "result": "Mw==", "busy_seconds": 0.25 }));
+    let done = server.post("/api/fog/leases/complete", done).await;
+    assert_eq!((done.status, &done.body["state"]), (200, &json!("succeeded")));
+    assert_eq!(server.get(&path("/result")).await.body["result"], "Mw==");
+    assert_eq!(server.get(&path("/logs")).await.body[0]["text"], "adding");
+    assert_eq!(server.post(&path("/cancel"), json!({})).await.status, 400);
+    assert_eq!(server.get("/api/fog/tasks/none").await.status, 404);
+}
+
+/// The worker in Python that stands beside the server, as its users start it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_in_python_adds_and_reports_what_it_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let submit = async |payload: &str| {
+        let task = json!({ "spec": { "kind": "add" }, "payload": base64_text(payload) });
+        server.post("/api/fog/tasks", task).await.body["id"].as_str().unwrap().to_owned()
+    };
+    let (good, bad) = (submit("[1, 2.5]").await, submit("no list").await);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("worker/worker.py");
+    let url = format!("http://{}", server.address);
+    let output = Command::new("python3")
+        .arg(script)
+        .args([&url, "laptop", "--tasks", "2"])
+        .output()
+        .expect("python3 is needed: apt-get install python3");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result = server.get(&format!("/api/fog/tasks/{good}/result")).await.body;
+    assert_eq!(result["result"], base64_text("3.5"));
+    let failed = server.get(&format!("/api/fog/tasks/{bad}")).await.body;
+    assert_eq!(failed["state"], "failed");
+    assert!(failed["failure"].as_str().unwrap().starts_with("JSONDecodeError"), "{failed}");
+}
+
+fn base64_text(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
 #[test]
 fn a_door_without_a_lock_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();

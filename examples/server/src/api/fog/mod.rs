@@ -4,6 +4,7 @@ mod dto;
 mod peers;
 mod resources;
 mod tokens;
+mod work;
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::app::App;
 use crate::problem::{Answer, Problem};
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
-    peers::router().merge(resources::router()).merge(tokens::router())
+    peers::router().merge(resources::router()).merge(tokens::router()).merge(work::router())
 }
 
 pub(crate) fn health_router() -> OpenApiRouter<Arc<App>> {
