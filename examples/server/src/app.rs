@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use fogcore::registry::LivenessPolicy;
 use fogcore::{Fog, FogConfig};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub(crate) database: &'static str,
     pub(crate) sockets: events::Sockets,
     pub(crate) stopping: CancellationToken,
+    /// What the library and the server count.
+    pub(crate) metrics: PrometheusHandle,
     origins: Vec<HeaderValue>,
 }
 
@@ -89,6 +92,7 @@ impl App {
             },
             sockets: events::Sockets::default(),
             stopping: CancellationToken::new(),
+            metrics: PrometheusBuilder::new().install_recorder().context("the metrics")?,
             origins: origins.collect::<Result<_, _>>().context("cors_origins")?,
         });
         app.first_administrator(config).await?;
@@ -135,6 +139,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
     let router = router
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
+        .route("/metrics", any(measured))
         .route("/ws", any(events::socket))
         .route("/api/signaling/ws", any(signaling::socket))
         .route("/api/v1/signaling/ws", any(signaling::socket))
@@ -154,6 +159,15 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(PropagateRequestIdLayer::new(request_id.clone()))
         .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid))
         .with_state(app.clone())
+}
+
+/// What is counted, for Prometheus; by the same rules as the documents.
+async fn measured(State(app): State<Arc<App>>, request: Request) -> Response {
+    match app.identity(request.headers(), None).await {
+        Ok(None) if !app.open => Problem::unauthorized("a token is needed").into_response(),
+        Ok(_) => app.metrics.render().into_response(),
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Gives every error the form of the document that its path belongs to.

@@ -434,6 +434,49 @@ fn base64_text(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// The dialect of existing game clients: lower case, and the best first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dialect_is_another_skin_of_the_same_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let old = server.session("").await;
+    let small = json!({
+        "host_id": "small", "ip_address": "10.0.0.2", "port": 1, "cpu_cores": 1, "memory_mb": 512,
+        "network_speed_mbps": 100, "max_zones": 1,
+    });
+    let made = server.post("/api/v1/hosts/register", small).await;
+    assert_eq!((made.status, &made.body["status"]), (201, &json!("online")), "{}", made.body);
+    let hosts = server.get("/api/v1/hosts/?status_filter=online").await.body;
+    let names: Vec<_> = hosts.as_array().unwrap().iter().map(|host| &host["host_id"]).collect();
+    assert_eq!(names, ["host-1", "small"], "the best first");
+    assert_eq!(server.get("/api/v1/hosts/available/best").await.body["host_id"], "host-1");
+    let beat = json!({ "latency_ms": 5, "packet_loss_percent": 0, "current_players": 1, "current_zones": 0 });
+    let beaten = server.post("/api/v1/hosts/small/heartbeat", beat.clone()).await;
+    assert_eq!(beaten.body["latency_ms"], 5.0, "{}", beaten.body);
+    let without = json!({ "latency_ms": 5, "packet_loss_percent": 0, "current_players": 1 });
+    let refused = server.post("/api/v1/hosts/small/heartbeat", without).await;
+    assert_eq!((refused.status, &refused.body["field"]), (422, &json!("current_zones")));
+    let new = json!({ "host_id": "small", "zone_id": "prontera", "player_ids": ["ann", "bob"] });
+    let session = server.post("/api/v1/sessions/", new.clone()).await;
+    assert_eq!(session.status, 201, "{}", session.body);
+    assert_eq!(
+        (&session.body["status"], &session.body["current_players"]),
+        (&json!("pending"), &json!(2))
+    );
+    let full = server.post("/api/v1/sessions/", new).await;
+    assert_eq!(full.status, 400, "one zone is all that it takes");
+    let active = server.get("/api/v1/sessions/zone/prontera/active").await.body;
+    assert_eq!(active.as_array().unwrap().len(), 2);
+    let path = format!("/api/v1/sessions/{old}/end?reason=over");
+    assert_eq!(server.post(&path, json!({})).await.body["end_reason"], "over");
+    let closed =
+        server.ask("PATCH", "/api/v1/zones/prontera/status?new_status=disabled", "", None).await;
+    assert_eq!(closed.body["status"], "disabled");
+    assert_eq!(server.ask("DELETE", "/api/v1/hosts/small", "", None).await.status, 204);
+    assert_eq!(server.get("/api/v1/monitoring/metrics").await.status, 200);
+    assert_eq!(server.get("/metrics").await.status, 200);
+}
+
 #[test]
 fn a_door_without_a_lock_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();

@@ -119,6 +119,11 @@ pub(super) struct HostView {
 }
 
 impl HostView {
+    /// Whether it is there and has room for players and sessions.
+    pub(super) fn is_available(&self) -> bool {
+        self.status == HostStatus::Online && self.current_zones < self.max_zones
+    }
+
     /// A node with the sessions that are open on it.
     pub(super) fn new(record: &NodeRecord, liveness: Liveness, sessions: &[Session]) -> Self {
         let (node, beat) = (&record.node, record.heartbeat.as_ref());

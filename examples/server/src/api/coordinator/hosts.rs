@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fogcore::id::NodeId;
-use fogcore::registry::{NodeFilter, NodeRecord};
+use fogcore::registry::{Beat, NodeFilter, NodeRecord};
 use fogcore::signaling::{Session, SessionFilter};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -33,7 +33,7 @@ async fn open_on(app: &App, host: &NodeId) -> Answer<Vec<Session>> {
     Ok(app.fog.signaling().sessions(&filter, 0, 1_000).await?)
 }
 
-async fn view(app: &App, record: &NodeRecord) -> Answer<HostView> {
+pub(super) async fn view(app: &App, record: &NodeRecord) -> Answer<HostView> {
     let liveness = record.liveness(app.fog.clock().now(), app.fog.config().liveness);
     Ok(HostView::new(record, liveness, &open_on(app, &record.node.id).await?))
 }
@@ -90,6 +90,14 @@ async fn list(
     }
 }
 
+/// A beat has no number in these documents: it is newer than the one before.
+pub(super) async fn beat(app: &App, id: &str, new: &NewBeat) -> Answer<NodeRecord> {
+    let before = find(app, id).await?;
+    let beat = app.fog.beat(&before.node.id, new.heartbeat(&before)?).await?;
+    let (Beat::Accepted(record) | Beat::Stale(record)) = beat;
+    Ok(record)
+}
+
 /// Takes in how a host is.
 #[utoipa::path(post, path = "/hosts/{host_id}/heartbeat", tag = "hosts", request_body = NewBeat,
     params(("host_id" = String, Path)), responses((status = 200, body = Beaten), (status = 404), (status = 422)))]
@@ -98,10 +106,7 @@ async fn heartbeat(
     Path(id): Path<String>,
     Body(new): Body<NewBeat>,
 ) -> Answer<Json<Beaten>> {
-    use fogcore::registry::Beat;
-    let before = find(&app, &id).await?;
-    let beat = app.fog.beat(&before.node.id, new.heartbeat(&before)?).await?;
-    let (Beat::Accepted(record) | Beat::Stale(record)) = beat;
+    let record = beat(&app, &id, &new).await?;
     Ok(Json(Beaten { message: "Heartbeat updated", quality_score: record.quality() }))
 }
 

@@ -4,6 +4,7 @@ mod dto;
 mod hosts;
 mod monitoring;
 mod sessions;
+mod v1;
 mod zones;
 
 use std::sync::Arc;
@@ -16,7 +17,11 @@ use crate::app::App;
 use crate::problem::Problem;
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
-    hosts::router().merge(zones::router()).merge(sessions::router()).merge(monitoring::router())
+    hosts::router()
+        .merge(zones::router())
+        .merge(sessions::router())
+        .merge(monitoring::router())
+        .merge(v1::router())
 }
 
 /// The document's form of errors.

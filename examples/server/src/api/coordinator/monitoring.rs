@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::problem::Answer;
 
 pub(super) fn router() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(dashboard)).routes(routes!(hosts))
+    OpenApiRouter::new().routes(routes!(dashboard)).routes(routes!(hosts)).routes(routes!(metrics))
 }
 
 const PAGE: usize = 1_000;
@@ -80,7 +80,11 @@ async fn qualities(app: &App) -> Answer<(Vec<f64>, usize)> {
 #[utoipa::path(get, path = "/monitoring/dashboard", tag = "monitoring",
     responses((status = 200, body = Dashboard)))]
 async fn dashboard(State(app): State<Arc<App>>) -> Answer<Json<Dashboard>> {
-    let (online, offline) = qualities(&app).await?;
+    Ok(Json(count(&app).await?))
+}
+
+async fn count(app: &App) -> Answer<Dashboard> {
+    let (online, offline) = qualities(app).await?;
     let hosts = Hosts {
         total: online.len() + offline,
         online: online.len(),
@@ -117,7 +121,29 @@ async fn dashboard(State(app): State<Arc<App>>) -> Answer<Json<Dashboard>> {
     sessions.average_latency_ms = mean(&latencies);
     // What was just read from is well.
     let system = [(app.database, "healthy")].into();
-    Ok(Json(Dashboard { hosts, zones, sessions, system }))
+    Ok(Dashboard { hosts, zones, sessions, system })
+}
+
+/// The same for Prometheus, under the dialect's names.
+#[utoipa::path(get, path = "/v1/monitoring/metrics", tag = "monitoring", responses((status = 200, body = String)))]
+async fn metrics(State(app): State<Arc<App>>) -> Answer<String> {
+    let Dashboard { hosts, zones, sessions, .. } = count(&app).await?;
+    let gauges = [
+        ("p2p_hosts_total", hosts.total as f64),
+        ("p2p_hosts_online", hosts.online as f64),
+        ("p2p_host_quality_score_avg", hosts.average_quality_score),
+        ("p2p_zones_total", zones.total as f64),
+        ("p2p_zones_enabled", zones.enabled as f64),
+        ("p2p_sessions_total", sessions.total as f64),
+        ("p2p_sessions_active", sessions.active as f64),
+        ("p2p_players_total", sessions.total_players as f64),
+        ("p2p_session_latency_ms_avg", sessions.average_latency_ms),
+        ("p2p_coordinator_up", 1.0),
+    ];
+    for (name, value) in gauges {
+        metrics::gauge!(name).set(value);
+    }
+    Ok(app.metrics.render())
 }
 
 #[derive(Debug, Default, Serialize, ToSchema)]

@@ -36,7 +36,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
 }
 
 /// A session by its id, or by its number.
-async fn find(app: &App, text: &str) -> Answer<Session> {
+pub(super) async fn find(app: &App, text: &str) -> Answer<Session> {
     let missing = || Problem::not_found("Session", text);
     if let Ok(number) = text.parse() {
         return app.fog.signaling().session_number(number).await.map_err(|_| missing());
@@ -45,14 +45,14 @@ async fn find(app: &App, text: &str) -> Answer<Session> {
     Ok(app.fog.signaling().session(&id).await?)
 }
 
-async fn view(app: &App, session: Session) -> Answer<SessionView> {
+pub(super) async fn view(app: &App, session: Session) -> Answer<SessionView> {
     // A zone can be removed once its sessions are over.
     let zone = app.fog.signaling().zone(&session.zone).await;
     let number = zone.map_or(0, |zone| zone.number);
     Ok(SessionView::new(session, number))
 }
 
-async fn change(app: &App, text: &str, change: SessionChange) -> Answer<Session> {
+pub(super) async fn change(app: &App, text: &str, change: SessionChange) -> Answer<Session> {
     let session = find(app, text).await?;
     Ok(app.fog.signaling().change(&session.id, change).await?)
 }

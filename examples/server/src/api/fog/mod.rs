@@ -11,15 +11,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use fogcore::Fog;
 use fogcore::registry::{NodeFilter, NodeRecord};
 use fogcore::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use crate::api::all_nodes;
 use crate::app::App;
-use crate::problem::{Answer, Problem};
+use crate::problem::Problem;
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
     peers::router().merge(resources::router()).merge(tokens::router()).merge(work::router())
@@ -46,21 +46,6 @@ pub(crate) fn render(problem: &Problem) -> Response {
 
 fn now(app: &App) -> Timestamp {
     app.fog.clock().now()
-}
-
-/// Every node there is.
-async fn all_nodes(fog: &Fog) -> Answer<Vec<NodeRecord>> {
-    const PAGE: usize = 1_000;
-    let mut nodes: Vec<NodeRecord> = Vec::new();
-    loop {
-        let after = nodes.last().map(|record| record.node.id.clone());
-        let page = fog.nodes(&NodeFilter::default(), after.as_ref(), PAGE).await?;
-        let is_last = page.len() < PAGE;
-        nodes.extend(page);
-        if is_last {
-            return Ok(nodes);
-        }
-    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
