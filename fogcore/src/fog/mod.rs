@@ -50,6 +50,7 @@ mod maintenance;
 mod market;
 mod metering;
 mod nodes;
+mod reporting;
 mod scaling;
 mod signaling;
 mod tasks;
@@ -82,6 +83,7 @@ pub use self::{
     ledger::{Ledger, MINT},
     market::Marketplace,
     metering::SystemMeter,
+    reporting::Report,
     signaling::{Connection, Signaling},
     worker::{Vitals, Worker, WorkerBuilder},
 };

@@ -2,18 +2,17 @@
 //! language can serve. Bodies and answers are the core's own JSON; amounts are texts of base units.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fogcore::fog::Report;
 use fogcore::id::{NodeId, TaskId};
 use fogcore::registry::{Beat, Heartbeat, Node, NodeRecord};
 use fogcore::scheduler::{
-    Claim, Completion, Explanation, LogLine, News, Outcome, Progress, Task, TaskSpec, Usage,
-    settlement,
+    Claim, Explanation, Failure, LogLine, News, Progress, Task, TaskSpec, Usage,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -300,14 +299,14 @@ struct Completing {
     /// Of a failure: whether another attempt would end the same way.
     #[serde(default)]
     permanent: bool,
-    /// How long it took, in seconds.
-    #[serde(default)]
-    busy_seconds: f64,
+    /// Of a result: how good it is, if that can be told; higher is better.
+    score: Option<i64>,
     #[serde(default)]
     log: Vec<String>,
 }
 
-/// Ends an attempt; for a success the node's owner is paid by its rates, within the budget.
+/// Ends an attempt; for a success the node's owner is paid by its rates for the time since the lease
+/// began, within the budget.
 #[utoipa::path(post, path = "/fog/leases/complete", tag = "fog", request_body = Completing,
     responses((status = 200, body = Object), (status = 400), (status = 403), (status = 404), (status = 422)))]
 async fn complete(
@@ -317,22 +316,14 @@ async fn complete(
 ) -> Answer<Json<Task>> {
     let record = node_of(&app, &who, &done.node).await?;
     let claim = claim(&done.task, &record, done.fence)?;
-    let busy = Duration::try_from_secs_f64(done.busy_seconds);
-    let busy = busy.map_err(|error| Problem::invalid("busy_seconds", error))?;
-    let usage = Usage { busy: Some(busy), ..Usage::default() };
-    let outcome = match (done.result, done.error) {
-        (Some(result), None) => {
-            let task = app.fog.task(claim.task).await?;
-            let rates = app.fog.market().rates(&record.node).await?;
-            let node = Node { rates, ..record.node };
-            let reward = settlement::reward(&node, &task.spec, &usage);
-            Outcome::Succeeded { result: bytes("result", &result)?.into(), reward }
-        }
-        (None, Some(reason)) => Outcome::Failed { reason, permanent: done.permanent },
+    let ended = match (done.result, done.error) {
+        (Some(result), None) => Ok(bytes("result", &result)?.into()),
+        (None, Some(reason)) => Err(Failure { reason, permanent: done.permanent }),
         _ => return Err(Problem::invalid("result", "either this or an error is needed")),
     };
-    let completion = Completion { claim, outcome, usage, log: done.log, score: None };
-    let mut answers = app.fog.complete(vec![completion]).await?;
+    let usage = Usage::default();
+    let report = Report { claim, ended, usage, log: done.log, score: done.score };
+    let mut answers = app.fog.report(vec![report]).await?;
     let answer = answers.pop().ok_or_else(|| Problem::not_found("Task", &done.task))?;
     Ok(Json(answer?))
 }
