@@ -185,6 +185,29 @@ pub async fn a_crowd_passes_no_limit(stores: &Stores) {
     assert_eq!(stores.signals.zone(&zone_id("zone")).await.unwrap().unwrap().players_served, 3);
 }
 
+/// However many open a session with one id at once, there is one, on one host.
+pub async fn a_session_id_is_given_once_in_a_crowd(stores: &Stores) {
+    zone(stores, "zone").await;
+    // Stores that connect when they are needed do so before, or else the first is done too soon.
+    let none = session_id("none");
+    futures::future::join_all((0..20).map(|_| stores.signals.session(&none))).await;
+    let opens = (0..20).map(|number| {
+        let signals = stores.signals.clone();
+        async move {
+            let name = if number % 2 == 0 { "host" } else { "other" };
+            let players = [peer(&format!("p{number}"))].into();
+            let new = NewSession { players, ..new("one", name) };
+            signals.open_session(new, host(name), at(0)).await
+        }
+    });
+    let opened = futures::future::join_all(opens).await;
+    let kept = stores.signals.session(&session_id("one")).await.unwrap().unwrap();
+    let opened: Vec<_> = opened.into_iter().flatten().collect();
+    assert_eq!(opened.len(), 10, "those who named the other host were refused");
+    assert!(opened.iter().all(|session| *session == kept), "all were told the same");
+    assert_eq!(stores.signals.zone(&zone_id("zone")).await.unwrap().unwrap().players_served, 1);
+}
+
 /// Each peer has its own offer, answer and candidates; a new offer begins anew; what is old goes.
 pub async fn mail_is_kept_by_peer_until_it_is_old(stores: &Stores) {
     zone(stores, "zone").await;

@@ -14,7 +14,7 @@ use crate::signaling::{
     Host, Mail, NewSession, Session, SessionChange, SessionFilter, Signal, SignalStore,
     SignalingError, SignalingPolicy, Zone, ZoneFilter, ZonePatch, ZoneSpec,
 };
-use crate::storage::signaling::{is_open, peers_are_full};
+use crate::storage::signaling::peers_are_full;
 use crate::time::Timestamp;
 
 const ZONE: &str = "SELECT number, served, record FROM zones WHERE id = $1";
@@ -128,14 +128,18 @@ async fn open(
     host: &Host,
     now: Timestamp,
 ) -> Result<Session, Failure> {
+    // Two processes would else both open one session, or give the host its last one. Always in this
+    // order, so that nobody waits in a circle.
+    for (lock, name) in [(20_234, new.id.as_str()), (20_233, new.host.as_str())] {
+        sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext($2))")
+            .bind(lock)
+            .bind(name)
+            .execute(&mut *connection)
+            .await?;
+    }
     if let Some(existing) = one(connection, SESSION, new.id.as_str(), session).await? {
         return Ok(existing.opened_again(&new)?);
     }
-    // Two processes would else both give the host its last session.
-    sqlx::query("SELECT pg_advisory_xact_lock(20233, hashtext($1))")
-        .bind(new.host.as_str())
-        .execute(&mut *connection)
-        .await?;
     let zone = zone_of(connection, &new.zone).await?;
     let others =
         sqlx::query(OPEN_OF_HOST).bind(new.host.as_str()).fetch_all(&mut *connection).await?;
@@ -152,7 +156,7 @@ async fn put(
     policy: &SignalingPolicy,
     now: Timestamp,
 ) -> Result<Mail, Failure> {
-    is_open(&session_of(connection, session).await?)?;
+    session_of(connection, session).await?.check_open()?;
     let row = sqlx::query("SELECT record FROM mail WHERE session = $1 AND peer = $2")
         .bind(session.as_str())
         .bind(peer.as_str())

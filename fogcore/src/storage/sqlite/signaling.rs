@@ -15,7 +15,7 @@ use crate::signaling::{
     Host, Mail, NewSession, Session, SessionChange, SessionFilter, Signal, SignalStore,
     SignalingError, SignalingPolicy, Zone, ZoneFilter, ZonePatch, ZoneSpec,
 };
-use crate::storage::signaling::{is_open, peers_are_full};
+use crate::storage::signaling::peers_are_full;
 use crate::time::Timestamp;
 
 const ZONE: &str = "SELECT number, served, record FROM zones WHERE id = ?";
@@ -143,7 +143,7 @@ async fn put(
     policy: &SignalingPolicy,
     now: Timestamp,
 ) -> Result<Mail> {
-    is_open(&session_of(connection, session).await?)?;
+    session_of(connection, session).await?.check_open()?;
     let row = sqlx::query("SELECT record FROM mail WHERE session = ? AND peer = ?")
         .bind(session.as_str())
         .bind(peer.as_str())
