@@ -156,6 +156,22 @@ async fn sessions_end_when_nobody_needs_them() {
     assert_eq!(status(&used).await, SessionStatus::Ended);
 }
 
+/// Mail goes an hour after its last use, and who reads it uses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_is_read_is_kept() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let session = session(&fog).await;
+    let signaling = fog.signaling();
+    signaling.put_mail(&session.id, &peer("ann"), offer("v=0")).await.unwrap();
+    let reads = async |minutes: u64| {
+        clock.advance(Duration::from_secs(60 * minutes));
+        fog.maintain().await.unwrap();
+        signaling.mail(&session.id).await.unwrap().len()
+    };
+    assert_eq!((reads(50).await, reads(50).await, reads(60).await), (1, 1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_after_a_restart() {
     let (stores, folder) = both_stores().await;

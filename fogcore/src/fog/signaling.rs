@@ -186,13 +186,19 @@ impl Signaling {
         shared.stores.signals.put_mail(session, peer, signal, policy, now).await
     }
 
-    /// What the peers of a session left, by peer.
+    /// What the peers of a session left, by peer. Reading it uses it, so it is kept for as long again.
     ///
     /// # Errors
     /// What the store says.
     pub async fn mail(&self, session: &SessionId) -> Result<Vec<Mail>> {
+        let signals = &self.shared.stores.signals;
         let (policy, now) = (self.shared.config.signaling, self.shared.clock.now());
-        self.shared.stores.signals.mail(session, policy, now).await
+        let mail = signals.mail(session, policy, now).await?;
+        // Each time is a write, so those who poll do not make one each time.
+        if mail.iter().any(|mail| now.since(mail.used_at) >= policy.mail_expires / 8) {
+            signals.touch_mail(session, policy, now).await?;
+        }
+        Ok(mail)
     }
 
     /// Who is connected to a session in this process, or was a moment ago and may resume, in the order

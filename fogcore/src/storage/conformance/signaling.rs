@@ -240,9 +240,25 @@ pub async fn mail_is_kept_by_peer_until_it_is_old(stores: &Stores) {
     assert!(mail(7).await[0].candidates.is_empty());
     // It is an hour old, and gone also before it is removed.
     assert_eq!(mail(4 + 3_600).await.len(), 1);
-    assert_eq!(stores.signals.session(&session_id("s")).await.unwrap().unwrap().active_at, at(7));
-    change(stores, "s", SessionChange::End(String::new()), 8).await;
-    assert_eq!(put("ann", candidate("late"), 9).await.unwrap_err().kind(), ErrorKind::Conflict);
+    // Who reads it uses it; what is too old does not come back.
+    let touch =
+        async |second| stores.signals.touch_mail(&session_id("s"), policy, at(second)).await;
+    touch(5 + 3_600).await.unwrap();
+    touch(6).await.unwrap();
+    stores.signals.touch_mail(&session_id("none"), policy, at(9)).await.unwrap();
+    let kept = mail(7 + 3_600).await;
+    assert_eq!(kept.iter().map(|mail| &mail.peer).collect::<Vec<_>>(), [&peer("ann")]);
+    assert_eq!(kept[0].used_at, at(5 + 3_600));
+    put("ann", candidate("still hers"), 8 + 3_600).await.unwrap();
+    let kept = &mail(4 + 7_200).await[0];
+    assert_eq!((kept.offer.as_deref(), kept.used_at), (Some("again"), at(8 + 3_600)));
+    let active_at = stores.signals.session(&session_id("s")).await.unwrap().unwrap().active_at;
+    assert_eq!(active_at, at(8 + 3_600));
+    change(stores, "s", SessionChange::End(String::new()), 9 + 3_600).await;
+    assert_eq!(
+        put("ann", candidate("late"), 10 + 3_600).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
 }
 
 /// Sessions in which nothing happens end, once, and mail that nobody wants goes.

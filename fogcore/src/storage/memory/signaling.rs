@@ -195,6 +195,20 @@ impl SignalStore for MemoryStore {
         Ok(boxes.filter(|mail| !mail.is_stale(&policy, now)).cloned().collect())
     }
 
+    async fn touch_mail(
+        &self,
+        session: &SessionId,
+        policy: SignalingPolicy,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut tables = self.tables();
+        let boxes = tables.mail.get_mut(session).into_iter().flat_map(BTreeMap::values_mut);
+        for mail in boxes.filter(|mail| !mail.is_stale(&policy, now)) {
+            mail.used_at = mail.used_at.max(now);
+        }
+        Ok(())
+    }
+
     async fn expire_signaling(
         &self,
         policy: SignalingPolicy,

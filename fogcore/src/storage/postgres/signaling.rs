@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
 use super::error::Failure;
-use super::rows::{count, get, integer, json, parsed, to_json};
+use super::rows::{count, get, integer, json, parsed, time, to_json};
 use crate::error::{Error, Result};
 use crate::id::{PeerId, SessionId, ZoneId};
 use crate::registry::page_limit;
@@ -32,6 +32,10 @@ fn zone(row: &PgRow) -> Result<Zone> {
 
 fn session(row: &PgRow) -> Result<Session> {
     Ok(Session { number: count(row, "number")?, ..json(row, "record")? })
+}
+
+fn mail(row: &PgRow) -> Result<Mail> {
+    Ok(Mail { used_at: time(row, "used_at")?, ..json(row, "record")? })
 }
 
 async fn one<T>(
@@ -157,12 +161,12 @@ async fn put(
     now: Timestamp,
 ) -> Result<Mail, Failure> {
     session_of(connection, session).await?.check_open()?;
-    let row = sqlx::query("SELECT record FROM mail WHERE session = $1 AND peer = $2")
+    let row = sqlx::query("SELECT used_at, record FROM mail WHERE session = $1 AND peer = $2")
         .bind(session.as_str())
         .bind(peer.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-    let known: Option<Mail> = row.as_ref().map(|row| json(row, "record")).transpose()?;
+    let known = row.as_ref().map(mail).transpose()?;
     if known.is_none() {
         let row = sqlx::query("SELECT count(*) AS peers FROM mail WHERE session = $1")
             .bind(session.as_str())
@@ -345,11 +349,36 @@ impl SignalStore for PostgresStore {
         policy: SignalingPolicy,
         now: Timestamp,
     ) -> Result<Vec<Mail>> {
-        let sql = "SELECT record FROM mail WHERE session = $1 ORDER BY peer";
+        let sql = "SELECT used_at, record FROM mail WHERE session = $1 ORDER BY peer";
         let rows = self.readers.fetch_all(sqlx::query(sql).bind(session.as_str())).await?;
-        let mail = rows.iter().map(|row| json(row, "record"));
-        let mail = mail.collect::<Result<Vec<Mail>>>()?;
+        let mail = rows.iter().map(mail).collect::<Result<Vec<_>>>()?;
         Ok(mail.into_iter().filter(|mail| !mail.is_stale(&policy, now)).collect())
+    }
+
+    async fn touch_mail(
+        &self,
+        session: &SessionId,
+        policy: SignalingPolicy,
+        now: Timestamp,
+    ) -> Result<()> {
+        let input = (session.clone(), policy, now);
+        self.readers
+            .change(input, |connection, (session, policy, now)| {
+                Box::pin(async move {
+                    // Under the session's lock, as whoever leaves mail.
+                    one(connection, LOCKED_SESSION, session.as_str(), self::session).await?;
+                    let sql = "UPDATE mail SET used_at = $1
+                               WHERE session = $2 AND used_at > $3 AND used_at < $1";
+                    sqlx::query(sql)
+                        .bind(now.as_micros())
+                        .bind(session.as_str())
+                        .bind(now.saturating_sub(policy.mail_expires).as_micros())
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     async fn expire_signaling(
