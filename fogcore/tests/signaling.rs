@@ -65,9 +65,9 @@ async fn a_dropped_connection_resumes_where_it_was_and_only_with_its_token() {
         ann.send(&peer("bob"), candidate(text)).await.unwrap();
     }
     let stranger = ResumeToken::from_text("guess");
-    let refused = signaling.resume(&session.id, &peer("bob"), stranger, heard).unwrap_err();
+    let refused = signaling.resume(&session.id, &peer("bob"), &stranger, heard).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied);
-    let mut bob = signaling.resume(&session.id, &peer("bob"), token.clone(), heard).unwrap();
+    let mut bob = signaling.resume(&session.id, &peer("bob"), &token, heard).unwrap();
     assert!(is_candidate(&hears(&mut bob).await, "ann", "1"));
     let second = hears(&mut bob).await;
     assert!(is_candidate(&second, "ann", "2"));
@@ -77,7 +77,7 @@ async fn a_dropped_connection_resumes_where_it_was_and_only_with_its_token() {
     clock.advance(Duration::from_secs(31));
     fog.maintain().await.unwrap();
     assert_eq!(hears(&mut ann).await.said, Said::PeerLeft { peer: peer("bob") });
-    let late = signaling.resume(&session.id, &peer("bob"), token, second.number).unwrap_err();
+    let late = signaling.resume(&session.id, &peer("bob"), &token, second.number).unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Denied);
 }
 
@@ -156,6 +156,22 @@ async fn sessions_end_when_nobody_needs_them() {
     assert_eq!(status(&used).await, SessionStatus::Ended);
 }
 
+/// Mail goes an hour after its last use, and who reads it uses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_is_read_is_kept() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let session = session(&fog).await;
+    let signaling = fog.signaling();
+    signaling.put_mail(&session.id, &peer("ann"), offer("v=0")).await.unwrap();
+    let reads = async |minutes: u64| {
+        clock.advance(Duration::from_secs(60 * minutes));
+        fog.maintain().await.unwrap();
+        signaling.mail(&session.id).await.unwrap().len()
+    };
+    assert_eq!((reads(50).await, reads(50).await, reads(60).await), (1, 1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_after_a_restart() {
     let (stores, folder) = both_stores().await;
@@ -176,4 +192,72 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     let zone = fog.signaling().zone(&session.zone).await.unwrap();
     assert_eq!(zone.players_served, 1);
     soon(fog.shutdown()).await;
+}
+
+/// A socket that died quietly is noticed late: by then its peer has resumed on another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_connection_that_ends_late_takes_nothing_from_the_new_one() {
+    let (builder, clock) = still();
+    let fog = builder.open().await.unwrap();
+    let session = session(&fog).await;
+    let signaling = fog.signaling();
+    let ann = signaling.connect(&session.id, &peer("ann")).await.unwrap();
+    let mut old = signaling.connect(&session.id, &peer("bob")).await.unwrap();
+    let joined = hears(&mut old).await;
+    let token = old.token().clone();
+    let mut new = signaling.resume(&session.id, &peer("bob"), &token, joined.number).unwrap();
+    assert_eq!(soon(old.next()).await, None, "the peer resumed elsewhere");
+    ann.send(&peer("bob"), candidate("1")).await.unwrap();
+    old.acknowledge(u64::MAX);
+    let refused = old.send(&peer("ann"), candidate("from the past")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+    drop(old);
+    assert!(is_candidate(&hears(&mut new).await, "ann", "1"));
+    clock.advance(Duration::from_secs(31));
+    fog.maintain().await.unwrap();
+    ann.send(&peer("bob"), candidate("2")).await.unwrap();
+    assert!(is_candidate(&hears(&mut new).await, "ann", "2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_claims_to_have_heard_what_nobody_said_misses_nothing() {
+    let fog = Fog::builder().open().await.unwrap();
+    let session = session(&fog).await;
+    let signaling = fog.signaling();
+    let ann = signaling.connect(&session.id, &peer("ann")).await.unwrap();
+    let bob = signaling.connect(&session.id, &peer("bob")).await.unwrap();
+    let mut bob = signaling
+        .resume(&session.id, &peer("bob"), bob.token(), u64::MAX)
+        .expect("the token is right");
+    ann.send(&peer("bob"), candidate("1")).await.unwrap();
+    let heard = hears(&mut bob).await;
+    assert!(is_candidate(&heard, "ann", "1") && heard.number == 2, "{heard:?}");
+    soon(fog.shutdown()).await;
+}
+
+/// Two processes share a store: what one ends is over for those who are connected to the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_another_process_ended_is_over_here_too() {
+    let (stores, folder) = both_stores().await;
+    drop(stores);
+    let url = format!("sqlite:{}/two.db", folder.path().display());
+    let (builder, clock) = still();
+    let (here, there) = (builder.url(&url).open().await.unwrap(), still().0.url(&url));
+    let there = there.open().await.unwrap();
+    let session = session(&here).await;
+    let mut ann = here.signaling().connect(&session.id, &peer("ann")).await.unwrap();
+    hears(&mut ann).await;
+    assert_eq!(here.signaling().peers(&session.id), [peer("ann")]);
+    here.maintain().await.unwrap();
+    clock.advance(Duration::from_secs(31));
+    there.signaling().change(&session.id, SessionChange::End("over".into())).await.unwrap();
+    here.maintain().await.unwrap();
+    assert_eq!(soon(ann.next()).await, None);
+    assert_eq!(here.signaling().peers(&session.id), []);
+    // Nobody begins a room by guessing.
+    let guess = ResumeToken::from_text("guess");
+    let refused = here.signaling().resume(&session.id, &peer("ann"), &guess, 0).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    soon(here.shutdown()).await;
+    soon(there.shutdown()).await;
 }

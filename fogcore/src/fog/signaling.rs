@@ -186,37 +186,55 @@ impl Signaling {
         shared.stores.signals.put_mail(session, peer, signal, policy, now).await
     }
 
-    /// What the peers of a session left, by peer.
+    /// What the peers of a session left, by peer. Reading it uses it, so it is kept for as long again.
     ///
     /// # Errors
     /// What the store says.
     pub async fn mail(&self, session: &SessionId) -> Result<Vec<Mail>> {
+        let signals = &self.shared.stores.signals;
         let (policy, now) = (self.shared.config.signaling, self.shared.clock.now());
-        self.shared.stores.signals.mail(session, policy, now).await
+        let mail = signals.mail(session, policy, now).await?;
+        // Each time is a write, so those who poll do not make one each time.
+        if mail.iter().any(|mail| now.since(mail.used_at) >= policy.mail_expires / 8) {
+            signals.touch_mail(session, policy, now).await?;
+        }
+        Ok(mail)
+    }
+
+    /// Who is connected to a session in this process, or was a moment ago and may resume, in the order
+    /// in which they came.
+    #[must_use]
+    pub fn peers(&self, session: &SessionId) -> Vec<PeerId> {
+        self.shared.rooms.look(session, |live| live.room.peers()).unwrap_or_default()
     }
 
     /// Connects a peer to an open session: it hears who is there, and what is said to it from now on
     /// and was said a moment ago. A connection that it had before hears no more.
     ///
     /// # Errors
-    /// NotFound, Conflict for a session that is over, Exhausted if too many are there.
+    /// NotFound, Conflict for a session that is over, Exhausted if too many are there or the peer
+    /// comes too often.
     pub async fn connect(&self, session: &SessionId, peer: &PeerId) -> Result<Connection> {
         let shared = &self.shared;
-        self.change(session, SessionChange::Touch).await?;
+        self.session(session).await?.check_open()?;
         let token = ResumeToken::new(shared.ids.bytes());
         let now = shared.clock.now();
-        let bell = shared.rooms.with(session, shared.config.signaling, now, |live| {
-            live.room.join(peer, token.clone(), now)?;
-            Ok(live.bell(peer))
+        let (link, touches) = shared.rooms.with(session, shared.config.signaling, |live| {
+            let link = live.room.join(peer, token, now)?;
+            Ok(((link, live.bell(peer)), live.touches(now)))
         })?;
         let (session, peer) = (session.clone(), peer.clone());
         let event = Event::PeerJoined { session: session.clone(), peer: peer.clone() };
+        let connection = Connection::new(shared.clone(), (session, peer), link, 0);
+        if touches {
+            shared.touch(connection.session()).await?;
+        }
         shared.events.publish(event);
-        Ok(Connection::new(shared.clone(), (session, peer), token, bell, 0))
+        Ok(connection)
     }
 
     /// Connects a peer again whose connection dropped, with the token that it got, behind the number
-    /// of the last delivery that it heard.
+    /// of the last delivery that it heard. What it acknowledged before does not come again.
     ///
     /// # Errors
     /// Denied for a token of another connection, or for a peer that was away for too long.
@@ -224,17 +242,17 @@ impl Signaling {
         &self,
         session: &SessionId,
         peer: &PeerId,
-        token: ResumeToken,
+        token: &ResumeToken,
         heard: u64,
     ) -> Result<Connection> {
         let shared = &self.shared;
-        let now = shared.clock.now();
-        let bell = shared.rooms.with(session, shared.config.signaling, now, |live| {
-            live.room.resume(peer, &token, heard)?;
-            Ok(live.bell(peer))
-        })?;
-        let (session, peer) = (session.clone(), peer.clone());
-        Ok(Connection::new(shared.clone(), (session, peer), token, bell, heard))
+        let resumed = shared.rooms.look(session, |live| {
+            let (link, heard) = live.room.resume(peer, token, heard)?;
+            Ok::<_, Error>(((link, live.bell(peer)), heard))
+        });
+        let missing = || SignalingError::CannotResume { peer: peer.clone() };
+        let (link, heard) = resumed.ok_or_else(missing)??;
+        Ok(Connection::new(shared.clone(), (session.clone(), peer.clone()), link, heard))
     }
 }
 
@@ -248,6 +266,22 @@ impl Shared {
         Ok(session)
     }
 
+    /// Marks a session as used. If it is over, so is its room; a store that is away for a while keeps
+    /// nobody from talking.
+    async fn touch(&self, session: &SessionId) -> Result<()> {
+        let touched = self.change_session(session, SessionChange::Touch).await;
+        touched.map(drop).or_else(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Conflict => {
+                self.rooms.close(session);
+                Err(error)
+            }
+            _ => {
+                tracing::debug!(%session, %error, "a session cannot be marked as used");
+                Ok(())
+            }
+        })
+    }
+
     fn session_ended(&self, session: &Session) {
         self.rooms.close(&session.id);
         let (id, status) = (session.id.clone(), session.status.name().to_owned());
@@ -258,6 +292,13 @@ impl Shared {
     pub(super) async fn maintain_signaling(&self, now: Timestamp, limit: usize) -> Result<()> {
         for (session, peer) in self.rooms.sweep(now) {
             self.events.publish(Event::PeerLeft { session, peer });
+        }
+        for session in self.rooms.unchecked(now) {
+            match self.stores.signals.session(&session).await? {
+                Some(session) if session.status.is_open() => {}
+                Some(session) => self.session_ended(&session),
+                None => self.rooms.close(&session),
+            }
         }
         loop {
             let policy = self.config.signaling;

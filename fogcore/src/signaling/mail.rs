@@ -28,17 +28,23 @@ pub enum Signal {
     },
     /// There are no more candidates.
     EndOfCandidates,
+    /// Something of the application's own, for peers that are connected; it is not left as mail.
+    Custom {
+        /// In whatever form they agreed on.
+        data: String,
+    },
 }
 
 impl Signal {
     /// Checks that it is neither empty nor too large. What it says is for the peers to understand.
     ///
     /// # Errors
-    /// InvalidInput with the field `sdp` or `candidate`.
+    /// InvalidInput with the field `sdp`, `candidate` or `data`.
     pub fn check(&self, policy: &SignalingPolicy) -> Result<()> {
         let (field, text, max) = match self {
             Self::Offer { sdp } | Self::Answer { sdp } => ("sdp", sdp, policy.max_sdp),
             Self::IceCandidate { candidate } => ("candidate", candidate, policy.max_candidate),
+            Self::Custom { data } => ("data", data, policy.max_custom),
             Self::EndOfCandidates => return Ok(()),
         };
         if text.trim().is_empty() {
@@ -48,6 +54,18 @@ impl Signal {
             return Err(SignalingError::TooLarge { field, found: text.len(), max }.into());
         }
         Ok(())
+    }
+
+    /// What the peer wrote, in bytes.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        match self {
+            Self::Offer { sdp: text }
+            | Self::Answer { sdp: text }
+            | Self::IceCandidate { candidate: text }
+            | Self::Custom { data: text } => text.len(),
+            Self::EndOfCandidates => 0,
+        }
     }
 }
 
@@ -112,6 +130,9 @@ impl Mail {
                 self.candidates.push(candidate);
             }
             Signal::EndOfCandidates => self.ended = true,
+            Signal::Custom { .. } => {
+                return Err(Error::invalid("type", "is only for peers that are connected"));
+            }
         }
         self.used_at = self.used_at.max(now);
         Ok(())
@@ -164,9 +185,14 @@ mod tests {
             (offer(&"x".repeat(policy.max_sdp + 1)), "sdp"),
             (candidate(""), "candidate"),
             (candidate(&"x".repeat(policy.max_candidate + 1)), "candidate"),
+            (Signal::Custom { data: String::new() }, "data"),
+            (Signal::Custom { data: "x".repeat(policy.max_custom + 1) }, "data"),
         ] {
             assert_eq!(signal.check(&policy).unwrap_err().field(), Some(field));
         }
         offer(&"x".repeat(policy.max_sdp)).check(&policy).unwrap();
+        let mut mail = Mail::empty("a".parse().unwrap(), NOW);
+        let kept = mail.put(Signal::Custom { data: "hello".into() }, &policy, NOW).unwrap_err();
+        assert_eq!(kept.field(), Some("type"));
     }
 }

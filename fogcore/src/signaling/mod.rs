@@ -7,7 +7,9 @@
 //! gives way.
 //!
 //! [`Zone`], [`Session`] and [`Mail`] last: a [`SignalStore`] keeps them. A [`Room`] is about those
-//! who are connected now, and is gone with its process.
+//! who are connected now, and is gone with its process; who was connected joins again. Peers that
+//! are to talk through one connect to the same process; through mail they meet over any of those
+//! that share the store.
 //!
 //! ```
 //! use fogcore::signaling::{ResumeToken, Room, Said, Sent, Signal, SignalingPolicy};
@@ -30,8 +32,10 @@
 
 mod error;
 mod mail;
+mod pace;
 mod policy;
 mod room;
+mod said;
 mod session;
 mod store;
 mod token;
@@ -41,7 +45,8 @@ pub use self::{
     error::SignalingError,
     mail::{Mail, Signal},
     policy::SignalingPolicy,
-    room::{Delivery, Room, Said, Sent},
+    room::{Link, Room},
+    said::{Delivery, Said, Sent},
     session::{Host, NewSession, Session, SessionChange, SessionMetrics, SessionStatus},
     store::{SessionFilter, SignalStore, ZoneFilter},
     token::ResumeToken,

@@ -8,89 +8,45 @@
 //!
 //! When two peers make each other an offer at the same time (glare), the one that joined later is the
 //! polite one, in the words of WebRTC's perfect negotiation: it takes its own offer back. The room
-//! names it, and drops its offer, so both always agree on whose offer holds.
+//! names it, and drops its offer, so both always agree on whose offer holds. An offer that nobody
+//! answers [holds for a while](SignalingPolicy::offer_holds) only.
+//!
+//! A peer that resumes has a new [`Link`], and the old one is nobody's any more: sockets that died
+//! quietly end late, and must take nothing from those that came after them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde::{Deserialize, Serialize};
-
-use super::{ResumeToken, Signal, SignalingError, SignalingPolicy};
+use super::pace::Pace;
+use super::{Delivery, ResumeToken, Said, Sent, Signal, SignalingError, SignalingPolicy};
 use crate::error::Result;
 use crate::id::PeerId;
 use crate::time::Timestamp;
 
-/// What a peer hears.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Said {
-    /// It is in.
-    Joined {
-        /// Who else is, in the order in which they came.
-        peers: Vec<PeerId>,
-        /// What it resumes with after its connection dropped.
-        token: ResumeToken,
-    },
-    /// Somebody came.
-    PeerJoined {
-        /// Who.
-        peer: PeerId,
-    },
-    /// Somebody left, or was away for too long.
-    PeerLeft {
-        /// Who.
-        peer: PeerId,
-    },
-    /// Somebody says how it can be reached.
-    Signal {
-        /// Who; the room knows, and nobody can say otherwise.
-        from: PeerId,
-        /// What.
-        signal: Signal,
-        /// Whether the one who hears it gives way to `from` if their offers meet.
-        polite: bool,
-        /// When it was said.
-        at: Timestamp,
-    },
-    /// The offer to `to` is void, because one from there came first or goes first: answer that one.
-    GiveWay {
-        /// To whom the offer was.
-        to: PeerId,
-    },
+/// One connection of a peer to its room. A peer that resumes has a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    token: ResumeToken,
+    number: u64,
 }
 
-/// A numbered delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
-    /// Its number, from 1 for each peer.
-    pub number: u64,
-    /// What is said.
-    pub said: Said,
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// It is on its way, or kept until the peer resumes.
-    Delivered,
-    /// The peer has not joined yet; it is kept for a while.
-    Kept,
-    /// It is an offer that met another one, and gave way.
-    GaveWay,
+impl Link {
+    /// What the peer resumes with.
+    #[must_use]
+    pub const fn token(&self) -> &ResumeToken {
+        &self.token
+    }
 }
 
 #[derive(Debug)]
 struct Seat {
     /// Grows with every join: who came later is polite.
     order: u64,
-    token: ResumeToken,
+    link: Link,
     /// Since when its connection is gone.
     dropped_at: Option<Timestamp>,
     next: u64,
     /// What it has not acknowledged.
     unheard: VecDeque<Delivery>,
-    /// When its next message would be due if it sent at its rate (the theoretical arrival time of
-    /// the generic cell rate algorithm, ITU-T I.371).
-    due_micros: i64,
 }
 
 #[derive(Debug)]
@@ -106,12 +62,15 @@ pub struct Room {
     policy: SignalingPolicy,
     seats: BTreeMap<PeerId, Seat>,
     joined: u64,
-    /// Offers without an answer, from and to.
-    offers: BTreeSet<(PeerId, PeerId)>,
+    pace: Pace,
+    /// Offers without an answer, from and to, and when they were made.
+    offers: BTreeMap<(PeerId, PeerId), Timestamp>,
     /// What was said to peers that have not joined yet.
     absent: BTreeMap<PeerId, VecDeque<Waiting>>,
     /// Who has something new to hear.
     news: BTreeSet<PeerId>,
+    /// Who did not listen for so long that it had to go, since the last sweep.
+    deaf: BTreeSet<PeerId>,
 }
 
 impl Room {
@@ -122,16 +81,18 @@ impl Room {
             policy,
             seats: BTreeMap::new(),
             joined: 0,
-            offers: BTreeSet::new(),
+            pace: Pace::new(),
+            offers: BTreeMap::new(),
             absent: BTreeMap::new(),
             news: BTreeSet::new(),
+            deaf: BTreeSet::new(),
         }
     }
 
-    /// Whether nobody is there, and nothing is kept.
+    /// Whether nobody is there, nothing is kept, and nobody has to be slowed down.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty() && self.absent.is_empty()
+        self.seats.is_empty() && self.absent.is_empty() && self.pace.is_empty()
     }
 
     /// Who is there, in the order in which they came.
@@ -146,52 +107,59 @@ impl Room {
     /// already begins anew, as after a restart of its own: the others hear that it left and came.
     ///
     /// # Errors
-    /// Exhausted if too many are there.
-    pub fn join(&mut self, peer: &PeerId, token: ResumeToken, now: Timestamp) -> Result<()> {
-        self.leave(peer);
-        if self.seats.len() >= self.policy.max_peers {
+    /// Exhausted if too many are there, or if it comes too often; then nothing changes.
+    pub fn join(&mut self, peer: &PeerId, token: ResumeToken, now: Timestamp) -> Result<Link> {
+        if !self.has(peer) && self.seats.len() >= self.policy.max_peers {
             let max = self.policy.max_peers;
             return Err(SignalingError::Full { what: "peers in a session", max }.into());
         }
+        // All others hear of it, so who comes and goes in a loop would fill what is kept for them.
+        self.pace.take(peer, self.policy.join_counts as usize, &self.policy, now)?;
+        self.leave(peer);
         let peers = self.peers();
         for other in &peers {
             self.tell(other, Said::PeerJoined { peer: peer.clone() });
         }
         self.joined += 1;
-        let seat = Seat {
-            order: self.joined,
-            token: token.clone(),
-            dropped_at: None,
-            next: 1,
-            unheard: VecDeque::new(),
-            due_micros: now.as_micros(),
-        };
+        let link = Link { token: token.clone(), number: 0 };
+        let (order, unheard) = (self.joined, VecDeque::new());
+        let seat = Seat { order, link: link.clone(), dropped_at: None, next: 1, unheard };
         self.seats.insert(peer.clone(), seat);
         self.tell(peer, Said::Joined { peers, token });
         let kept = self.absent.remove(peer).unwrap_or_default();
         for Waiting { from, signal, at } in kept {
             if now.since(at) < self.policy.keep_for_absent {
                 if matches!(signal, Signal::Offer { .. }) {
-                    self.offers.insert((from.clone(), peer.clone()));
+                    self.offers.insert((from.clone(), peer.clone()), now);
                 }
                 let polite = self.is_polite(peer, &from);
                 self.tell(peer, Said::Signal { from, signal, polite, at });
             }
         }
-        Ok(())
+        Ok(link)
     }
 
-    /// A peer is back on a new connection, and has heard everything up to `heard`; it hears the rest.
+    /// A peer is back on a new connection, and has heard everything up to `heard`; it hears the rest,
+    /// beginning behind the number that comes with its new link.
     ///
     /// # Errors
     /// Denied for a token of another join, or a peer that was away for too long.
-    pub fn resume(&mut self, peer: &PeerId, token: &ResumeToken, heard: u64) -> Result<()> {
+    pub fn resume(
+        &mut self,
+        peer: &PeerId,
+        token: &ResumeToken,
+        heard: u64,
+    ) -> Result<(Link, u64)> {
         let missing = || SignalingError::CannotResume { peer: peer.clone() };
-        let seat = self.seats.get_mut(peer).filter(|seat| seat.token.is(token));
-        seat.ok_or_else(missing)?.dropped_at = None;
+        let seat = self.seats.get_mut(peer).filter(|seat| seat.link.token.is(token));
+        let seat = seat.ok_or_else(missing)?;
+        seat.dropped_at = None;
+        seat.link.number += 1;
+        // Nobody has heard what was not said: he would miss what comes next.
+        let (link, heard) = (seat.link.clone(), heard.min(seat.next - 1));
         self.acknowledge(peer, heard);
         self.news.insert(peer.clone());
-        Ok(())
+        Ok((link, heard))
     }
 
     /// A peer's connection is gone; it may resume for a while.
@@ -201,13 +169,16 @@ impl Room {
         }
     }
 
-    /// A peer goes for good; false if it was not there.
+    /// A peer goes for good, and what it said to those who are not there yet with it; false if it was
+    /// not there.
     pub fn leave(&mut self, peer: &PeerId) -> bool {
         if self.seats.remove(peer).is_none() {
             return false;
         }
-        self.news.remove(peer);
-        self.offers.retain(|(from, to)| from != peer && to != peer);
+        // Whoever still listens in its name learns of it.
+        self.news.insert(peer.clone());
+        self.offers.retain(|(from, to), _| from != peer && to != peer);
+        self.keep_waiting(|one| one.from != *peer);
         for other in self.peers() {
             self.tell(&other, Said::PeerLeft { peer: peer.clone() });
         }
@@ -215,7 +186,7 @@ impl Room {
     }
 
     /// Lets those leave who were away for too long, forgets what was kept for too long, and tells
-    /// who left.
+    /// who left since the last sweep without having said so.
     pub fn sweep(&mut self, now: Timestamp) -> Vec<PeerId> {
         let (grace, keep) = (self.policy.grace, self.policy.keep_for_absent);
         let is_gone = |seat: &Seat| seat.dropped_at.is_some_and(|at| now.since(at) >= grace);
@@ -224,11 +195,15 @@ impl Room {
         for peer in &gone {
             self.leave(peer);
         }
-        self.absent.retain(|_, waiting| {
-            waiting.retain(|one| now.since(one.at) < keep);
-            !waiting.is_empty()
-        });
-        gone
+        self.keep_waiting(|one| now.since(one.at) < keep);
+        self.pace.sweep(now);
+        let holds = self.policy.offer_holds;
+        self.offers.retain(|_, at| now.since(*at) < holds);
+        // Who was put out and came again is there.
+        let mut left = std::mem::take(&mut self.deaf);
+        left.extend(gone);
+        left.retain(|peer| !self.has(peer));
+        left.into_iter().collect()
     }
 
     /// A peer says something to another one.
@@ -247,40 +222,39 @@ impl Room {
             return Err(crate::Error::invalid("to", "nobody talks to himself"));
         }
         signal.check(&self.policy)?;
-        self.limit(from, now)?;
-        let max = self.policy.max_waiting;
-        let full = || SignalingError::Full { what: "messages wait for that peer", max };
-        if !self.seats.contains_key(to) {
-            let others = self.absent.len();
-            let waiting = self.absent.get(to).map_or(0, VecDeque::len);
-            if waiting >= max || (waiting == 0 && others >= self.policy.max_peers) {
-                return Err(full().into());
-            }
+        if !self.has(from) {
+            return Err(SignalingError::NotJoined { peer: from.clone() }.into());
+        }
+        self.pace.take(from, self.policy.counts(&signal), &self.policy, now)?;
+        self.check_room_for(to, &signal)?;
+        if !self.has(to) {
             let one = Waiting { from: from.clone(), signal, at: now };
             self.absent.entry(to.clone()).or_default().push_back(one);
             return Ok(Sent::Kept);
         }
-        if self.seats.get(to).is_some_and(|seat| seat.unheard.len() >= max) {
-            return Err(full().into());
-        }
         let (ours, theirs) = ((from.clone(), to.clone()), (to.clone(), from.clone()));
         match &signal {
-            Signal::Offer { .. } if self.offers.contains(&theirs) => {
+            Signal::Offer { .. } if self.holds(&theirs, now) => {
                 if self.is_polite(from, to) {
-                    self.tell(from, Said::GiveWay { to: to.clone() });
+                    // One that he has not heard yet says by itself that it goes first.
+                    if !self.has_unheard_offer(from, to) {
+                        self.tell(from, Said::GiveWay { to: to.clone() });
+                    }
                     return Ok(Sent::GaveWay);
                 }
                 self.offers.remove(&theirs);
-                self.offers.insert(ours);
+                self.offers.insert(ours, now);
                 self.tell(to, Said::GiveWay { to: from.clone() });
             }
             Signal::Offer { .. } => {
-                self.offers.insert(ours);
+                self.offers.insert(ours, now);
             }
+            // Who answers has taken his own offer back.
             Signal::Answer { .. } => {
                 self.offers.remove(&theirs);
+                self.offers.remove(&ours);
             }
-            Signal::IceCandidate { .. } | Signal::EndOfCandidates => {}
+            Signal::IceCandidate { .. } | Signal::EndOfCandidates | Signal::Custom { .. } => {}
         }
         let (from, polite) = (from.clone(), self.is_polite(to, from));
         self.tell(to, Said::Signal { from, signal, polite, at: now });
@@ -301,7 +275,7 @@ impl Room {
         let seat = self.seats.get(peer).filter(|seat| seat.dropped_at.is_none())?;
         // Numbers have no gaps, so the place is known.
         let first = seat.unheard.front()?.number;
-        let place = usize::try_from((after + 1).saturating_sub(first)).ok()?;
+        let place = usize::try_from(after.saturating_add(1).saturating_sub(first)).ok()?;
         seat.unheard.get(place).cloned()
     }
 
@@ -311,10 +285,10 @@ impl Room {
         self.seats.contains_key(peer)
     }
 
-    /// Whether the peer is there by the join that this token was given for.
+    /// Whether this is still the peer's connection, and not one that it had before.
     #[must_use]
-    pub fn is_of(&self, peer: &PeerId, token: &ResumeToken) -> bool {
-        self.seats.get(peer).is_some_and(|seat| seat.token.is(token))
+    pub fn is_on(&self, peer: &PeerId, link: &Link) -> bool {
+        self.seats.get(peer).is_some_and(|seat| seat.link == *link)
     }
 
     /// A peer has heard everything up to this number.
@@ -326,7 +300,7 @@ impl Room {
         }
     }
 
-    /// Who has something new to hear since this was last asked.
+    /// Who has something new to hear, or is gone, since this was last asked.
     pub fn take_news(&mut self) -> BTreeSet<PeerId> {
         std::mem::take(&mut self.news)
     }
@@ -345,25 +319,56 @@ impl Room {
         self.news.insert(peer.clone());
         // Comings and goings cannot be refused, so who hears nothing for that long has to begin anew.
         if seat.unheard.len() > 2 * self.policy.max_waiting + self.policy.max_peers {
+            self.deaf.insert(peer.clone());
             self.leave(peer);
         }
     }
 
-    /// Refuses what comes faster than the policy allows.
-    fn limit(&mut self, peer: &PeerId, now: Timestamp) -> Result<()> {
-        let step = 1_000_000 / i64::from(self.policy.rate_per_second.max(1));
-        let most = step.saturating_mul(i64::from(self.policy.burst));
-        let missing = || SignalingError::NotJoined { peer: peer.clone() };
-        let seat = self.seats.get_mut(peer).ok_or_else(missing)?;
-        let now = now.as_micros();
-        let due = seat.due_micros.max(now).saturating_add(step);
-        let over = due.saturating_sub(now).saturating_sub(most);
-        if over > 0 {
-            let wait_ms = u64::try_from(over / 1_000).unwrap_or_default() + 1;
-            return Err(SignalingError::TooFast { peer: peer.clone(), wait_ms }.into());
+    /// Whether an offer of that pair waits for its answer, and has not done so for too long.
+    fn holds(&self, pair: &(PeerId, PeerId), now: Timestamp) -> bool {
+        self.offers.get(pair).is_some_and(|at| now.since(*at) < self.policy.offer_holds)
+    }
+
+    /// Whether an offer of `from` is on its way to a peer.
+    fn has_unheard_offer(&self, peer: &PeerId, from: &PeerId) -> bool {
+        let unheard = self.seats.get(peer).into_iter().flat_map(|seat| &seat.unheard);
+        unheard.into_iter().any(|delivery| {
+            matches!(&delivery.said, Said::Signal { from: by, signal: Signal::Offer { .. }, .. }
+                if by == from)
+        })
+    }
+
+    /// Refuses what does not fit any more into what is kept for a peer.
+    fn check_room_for(&self, to: &PeerId, signal: &Signal) -> Result<(), SignalingError> {
+        let (count, bytes) = if let Some(seat) = self.seats.get(to) {
+            let bytes = seat.unheard.iter().map(|delivery| delivery.said.size()).sum();
+            (seat.unheard.len(), bytes)
+        } else {
+            let waiting = self.absent.get(to);
+            if waiting.is_none() && self.absent.len() >= self.policy.max_peers {
+                let max = self.policy.max_peers;
+                return Err(SignalingError::Full { what: "peers that are not there", max });
+            }
+            let bytes = waiting.into_iter().flatten().map(|one| one.signal.size()).sum();
+            (waiting.map_or(0, VecDeque::len), bytes)
+        };
+        let max: usize = self.policy.max_waiting;
+        if count >= max {
+            return Err(SignalingError::Full { what: "messages wait for that peer", max });
         }
-        seat.due_micros = due;
+        let max = self.policy.max_waiting_bytes;
+        if signal.size().saturating_add(bytes) > max {
+            return Err(SignalingError::Full { what: "bytes wait for that peer", max });
+        }
         Ok(())
+    }
+
+    /// Keeps of what waits for those who are not there only what is wanted.
+    fn keep_waiting(&mut self, wanted: impl Fn(&Waiting) -> bool) {
+        self.absent.retain(|_, waiting| {
+            waiting.retain(&wanted);
+            !waiting.is_empty()
+        });
     }
 }
 

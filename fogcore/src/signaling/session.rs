@@ -210,6 +210,18 @@ impl Session {
         Err(SignalingError::SessionExists(self.id).into())
     }
 
+    /// Refuses a session that is over.
+    ///
+    /// # Errors
+    /// Conflict.
+    pub fn check_open(&self) -> Result<()> {
+        if self.status.is_open() {
+            return Ok(());
+        }
+        let (id, status) = (self.id.clone(), self.status);
+        Err(SignalingError::SessionOver { id, status }.into())
+    }
+
     /// Makes the change, and tells whether there was one. A session that is over can be ended again,
     /// which changes nothing.
     ///
@@ -219,11 +231,13 @@ impl Session {
     pub fn change(&mut self, change: &SessionChange, now: Timestamp) -> Result<bool> {
         use SessionChange as C;
         if !self.status.is_open() {
-            let (id, status) = (self.id.clone(), self.status);
             return match change {
                 C::End(_) | C::Fail(_) | C::EndIfIdle(_) => Ok(false),
-                C::Activate => Err(SignalingError::NotPending { id, status }.into()),
-                _ => Err(SignalingError::SessionOver { id, status }.into()),
+                C::Activate => {
+                    let (id, status) = (self.id.clone(), self.status);
+                    Err(SignalingError::NotPending { id, status }.into())
+                }
+                _ => self.check_open().map(|()| false),
             };
         }
         match change {

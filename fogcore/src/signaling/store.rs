@@ -140,6 +140,14 @@ pub trait SignalStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Mail>>;
 
+    /// Whoever reads the mail of a session uses it: what is not too old is kept for as long again.
+    async fn touch_mail(
+        &self,
+        session: &SessionId,
+        policy: SignalingPolicy,
+        now: Timestamp,
+    ) -> Result<()>;
+
     /// Ends at most `limit` sessions in which nothing happened for too long, and tells which; removes
     /// as much mail that is too old.
     async fn expire_signaling(

@@ -145,7 +145,7 @@ pub struct Zone {
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,
-    /// How many players joined its sessions, each counted once per session.
+    /// How many players joined its sessions; one who left and came again counts again.
     pub players_served: u64,
 }
 

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::ErrorKind;
 
+mod glare;
+
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn after(seconds: u64) -> Timestamp {
@@ -117,7 +119,8 @@ fn of_two_offers_that_meet_the_one_of_who_came_first_holds() {
     assert_eq!(one.send(&ann, &bob, offer("a"), NOW).unwrap(), Sent::Delivered);
     assert_eq!(one.send(&bob, &ann, offer("b"), NOW).unwrap(), Sent::GaveWay);
     assert_eq!(texts(&one, "ann"), [""; 0]);
-    assert!(one.unheard(&bob, 0).iter().any(|d| d.said == Said::GiveWay { to: ann.clone() }));
+    // Hers is on its way to him, and says that it goes first.
+    assert!(!one.unheard(&bob, 0).iter().any(|d| d.said == Said::GiveWay { to: ann.clone() }));
     let mut two = room(&["ann", "bob"]);
     assert_eq!(two.send(&bob, &ann, offer("b"), NOW).unwrap(), Sent::Delivered);
     assert_eq!(two.send(&ann, &bob, offer("a"), NOW).unwrap(), Sent::Delivered);
@@ -138,8 +141,8 @@ fn floods_and_what_makes_no_sense_are_refused() {
     assert_eq!(room.send(&ann, &bob, offer(" "), NOW).unwrap_err().field(), Some("sdp"));
     let nobody = room.send(&id("eve"), &bob, offer("x"), NOW).unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::NotFound);
-    let burst = SignalingPolicy::default().burst;
-    for number in 0..burst {
+    let SignalingPolicy { burst, join_counts, .. } = SignalingPolicy::default();
+    for number in 0..burst - join_counts {
         room.acknowledge(&bob, u64::MAX);
         room.send(&ann, &bob, candidate(&number.to_string()), NOW).unwrap();
     }
@@ -166,6 +169,89 @@ fn a_peer_that_hears_nothing_is_not_kept_for_ever() {
         room.leave(&id(&name));
     }
     assert_eq!(room.peers(), [], "who does not listen is gone");
+}
+
+/// Coming and going is heard by all: in a loop it would push those out who are away for a moment.
+#[test]
+fn who_comes_and_goes_all_the_time_is_slowed_down_and_pushes_nobody_out() {
+    let mut room = room(&["ann", "bob"]);
+    room.drop_connection(&id("ann"), NOW);
+    let mut refused = 0;
+    for number in 0..2_000 {
+        let now = NOW.saturating_add(Duration::from_millis(10 * number));
+        room.leave(&id("bob"));
+        if let Err(error) = room.join(&id("bob"), token(2), now) {
+            assert_eq!(error.kind(), ErrorKind::Exhausted);
+            refused += 1;
+        }
+    }
+    assert!(refused > 1_900, "only {refused} were refused");
+    assert!(room.has(&id("ann")));
+    room.join(&id("bob"), token(2), after(60)).unwrap();
+}
+
+/// A peer cannot get a fresh allowance by leaving.
+#[test]
+fn who_joins_again_has_said_what_he_said() {
+    let mut room = room(&["ann", "bob"]);
+    let (ann, bob) = (id("ann"), id("bob"));
+    while room.send(&ann, &bob, candidate("x"), NOW).is_ok() {
+        room.acknowledge(&bob, u64::MAX);
+    }
+    room.leave(&ann);
+    assert!(!room.is_empty());
+    assert_eq!(room.join(&ann, token(3), NOW).unwrap_err().kind(), ErrorKind::Exhausted);
+    room.join(&ann, token(3), after(1)).unwrap();
+}
+
+/// What somebody said who is gone means nothing any more; an old offer would even be answered.
+#[test]
+fn what_waits_goes_with_who_said_it() {
+    let mut room = room(&["ann", "cyd"]);
+    let (ann, bob, cyd) = (id("ann"), id("bob"), id("cyd"));
+    room.send(&ann, &bob, offer("old"), NOW).unwrap();
+    room.send(&cyd, &bob, offer("cyd's"), NOW).unwrap();
+    room.leave(&ann);
+    room.join(&ann, token(3), NOW).unwrap();
+    room.join(&bob, token(4), NOW).unwrap();
+    assert_eq!(texts(&room, "bob"), ["cyd's"]);
+    assert_eq!(room.send(&bob, &ann, offer("mine"), NOW).unwrap(), Sent::Delivered);
+    assert!(!room.unheard(&ann, 0).iter().any(|d| matches!(d.said, Said::GiveWay { .. })));
+}
+
+/// Large messages count for more, and what waits for one peer has an end in bytes, too.
+#[test]
+fn what_waits_is_bounded_in_bytes() {
+    let large = "x".repeat(64 << 10);
+    for to in ["bob", "nobody"] {
+        let (mut room, mut kept) = (room(&["ann", "bob"]), 0);
+        for second in 0..200 {
+            let now = after(1 + second / 4);
+            kept += usize::from(room.send(&id("ann"), &id(to), offer(&large), now).is_ok());
+        }
+        assert!((8..=16).contains(&kept), "{kept} of 64 KiB wait for {to}");
+    }
+    let mut room = room(&["ann", "bob"]);
+    let mut said = 0;
+    while room.send(&id("ann"), &id("bob"), offer(&large), NOW).is_ok() {
+        room.acknowledge(&id("bob"), u64::MAX);
+        said += 1;
+    }
+    assert!((8..=16).contains(&said), "{said} of 64 KiB at once");
+}
+
+/// An offer that nobody answers must not silence the polite peer for ever.
+#[test]
+fn an_offer_without_an_answer_holds_only_for_a_while() {
+    let mut room = room(&["ann", "bob"]);
+    let (ann, bob) = (id("ann"), id("bob"));
+    room.send(&ann, &bob, offer("a"), NOW).unwrap();
+    assert_eq!(room.send(&bob, &ann, offer("b"), after(1)).unwrap(), Sent::GaveWay);
+    assert_eq!(room.send(&bob, &ann, offer("b"), after(60)).unwrap(), Sent::Delivered);
+    // Who answers after all has taken his own offer back, and need not be told so.
+    room.send(&bob, &ann, answer("to a"), after(61)).unwrap();
+    room.send(&ann, &bob, offer("a2"), after(62)).unwrap();
+    assert!(!room.unheard(&bob, 0).iter().any(|d| matches!(d.said, Said::GiveWay { .. })));
 }
 
 /// A step of a random history of three peers.
@@ -220,6 +306,7 @@ proptest! {
                     count += 1;
                     let token = ResumeToken::new(u128::from(count).to_le_bytes());
                     room.join(&names[peer], token.clone(), now).unwrap();
+                    kept.retain(|(_, text, _)| !text.starts_with(names[peer].as_str()));
                     let waited = kept.extract_if(.., |(to, ..)| *to == peer);
                     let expected = waited.filter(|(_, _, at)| second - at < 60);
                     let expected = expected.map(|(_, text, _)| text).collect();
@@ -227,6 +314,7 @@ proptest! {
                 }
                 Step::Leave(peer) => {
                     prop_assert_eq!(room.leave(&names[peer]), models.remove(&peer).is_some());
+                    kept.retain(|(_, text, _)| !text.starts_with(names[peer].as_str()));
                 }
                 Step::Drop(peer) => {
                     room.drop_connection(&names[peer], now);
@@ -289,6 +377,9 @@ proptest! {
                         assert_eq!(stays, !gone.contains(&names[*peer]));
                         stays
                     });
+                    for peer in gone {
+                        kept.retain(|(_, text, _)| !text.starts_with(peer.as_str()));
+                    }
                 }
             }
         }

@@ -131,7 +131,7 @@ macro_rules! conformance_suite {
             random: a_random_history_loses_nothing
                 everything_ends_and_balances_whatever_happens,
             signaling: zones_are_made_changed_and_listed sessions_are_opened_lived_and_ended_once
-                sessions_are_listed_in_order_and_filtered a_crowd_passes_no_limit
+                sessions_are_listed_in_order_and_filtered a_crowd_passes_no_limit a_session_id_is_given_once_in_a_crowd
                 mail_is_kept_by_peer_until_it_is_old what_is_idle_ends,
             stream: batches_agree_with_the_book,
         }

@@ -185,6 +185,29 @@ pub async fn a_crowd_passes_no_limit(stores: &Stores) {
     assert_eq!(stores.signals.zone(&zone_id("zone")).await.unwrap().unwrap().players_served, 3);
 }
 
+/// However many open a session with one id at once, there is one, on one host.
+pub async fn a_session_id_is_given_once_in_a_crowd(stores: &Stores) {
+    zone(stores, "zone").await;
+    // Stores that connect when they are needed do so before, or else the first is done too soon.
+    let none = session_id("none");
+    futures::future::join_all((0..20).map(|_| stores.signals.session(&none))).await;
+    let opens = (0..20).map(|number| {
+        let signals = stores.signals.clone();
+        async move {
+            let name = if number % 2 == 0 { "host" } else { "other" };
+            let players = [peer(&format!("p{number}"))].into();
+            let new = NewSession { players, ..new("one", name) };
+            signals.open_session(new, host(name), at(0)).await
+        }
+    });
+    let opened = futures::future::join_all(opens).await;
+    let kept = stores.signals.session(&session_id("one")).await.unwrap().unwrap();
+    let opened: Vec<_> = opened.into_iter().flatten().collect();
+    assert_eq!(opened.len(), 10, "those who named the other host were refused");
+    assert!(opened.iter().all(|session| *session == kept), "all were told the same");
+    assert_eq!(stores.signals.zone(&zone_id("zone")).await.unwrap().unwrap().players_served, 1);
+}
+
 /// Each peer has its own offer, answer and candidates; a new offer begins anew; what is old goes.
 pub async fn mail_is_kept_by_peer_until_it_is_old(stores: &Stores) {
     zone(stores, "zone").await;
@@ -217,9 +240,25 @@ pub async fn mail_is_kept_by_peer_until_it_is_old(stores: &Stores) {
     assert!(mail(7).await[0].candidates.is_empty());
     // It is an hour old, and gone also before it is removed.
     assert_eq!(mail(4 + 3_600).await.len(), 1);
-    assert_eq!(stores.signals.session(&session_id("s")).await.unwrap().unwrap().active_at, at(7));
-    change(stores, "s", SessionChange::End(String::new()), 8).await;
-    assert_eq!(put("ann", candidate("late"), 9).await.unwrap_err().kind(), ErrorKind::Conflict);
+    // Who reads it uses it; what is too old does not come back.
+    let touch =
+        async |second| stores.signals.touch_mail(&session_id("s"), policy, at(second)).await;
+    touch(5 + 3_600).await.unwrap();
+    touch(6).await.unwrap();
+    stores.signals.touch_mail(&session_id("none"), policy, at(9)).await.unwrap();
+    let kept = mail(7 + 3_600).await;
+    assert_eq!(kept.iter().map(|mail| &mail.peer).collect::<Vec<_>>(), [&peer("ann")]);
+    assert_eq!(kept[0].used_at, at(5 + 3_600));
+    put("ann", candidate("still hers"), 8 + 3_600).await.unwrap();
+    let kept = &mail(4 + 7_200).await[0];
+    assert_eq!((kept.offer.as_deref(), kept.used_at), (Some("again"), at(8 + 3_600)));
+    let active_at = stores.signals.session(&session_id("s")).await.unwrap().unwrap().active_at;
+    assert_eq!(active_at, at(8 + 3_600));
+    change(stores, "s", SessionChange::End(String::new()), 9 + 3_600).await;
+    assert_eq!(
+        put("ann", candidate("late"), 10 + 3_600).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
 }
 
 /// Sessions in which nothing happens end, once, and mail that nobody wants goes.

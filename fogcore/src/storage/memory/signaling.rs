@@ -13,7 +13,7 @@ use crate::signaling::{
     Host, Mail, NewSession, Session, SessionChange, SessionFilter, Signal, SignalStore,
     SignalingError, SignalingPolicy, Zone, ZoneFilter, ZonePatch, ZoneSpec,
 };
-use crate::storage::signaling::{is_open, peers_are_full};
+use crate::storage::signaling::peers_are_full;
 use crate::time::Timestamp;
 
 /// What the store knows, by number.
@@ -171,7 +171,7 @@ impl SignalStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Mail> {
         let mut tables = self.tables();
-        is_open(tables.session(session)?)?;
+        tables.session(session)?.check_open()?;
         let boxes = tables.mail.get(session);
         let fresh = boxes.and_then(|boxes| boxes.get(peer)).filter(|m| !m.is_stale(&policy, now));
         let mut mail = fresh.cloned().unwrap_or_else(|| Mail::empty(peer.clone(), now));
@@ -193,6 +193,20 @@ impl SignalStore for MemoryStore {
         let tables = self.tables();
         let boxes = tables.mail.get(session).into_iter().flat_map(BTreeMap::values);
         Ok(boxes.filter(|mail| !mail.is_stale(&policy, now)).cloned().collect())
+    }
+
+    async fn touch_mail(
+        &self,
+        session: &SessionId,
+        policy: SignalingPolicy,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut tables = self.tables();
+        let boxes = tables.mail.get_mut(session).into_iter().flat_map(BTreeMap::values_mut);
+        for mail in boxes.filter(|mail| !mail.is_stale(&policy, now)) {
+            mail.used_at = mail.used_at.max(now);
+        }
+        Ok(())
     }
 
     async fn expire_signaling(

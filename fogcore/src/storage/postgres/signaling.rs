@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
 use super::error::Failure;
-use super::rows::{count, get, integer, json, parsed, to_json};
+use super::rows::{count, get, integer, json, parsed, time, to_json};
 use crate::error::{Error, Result};
 use crate::id::{PeerId, SessionId, ZoneId};
 use crate::registry::page_limit;
@@ -14,7 +14,7 @@ use crate::signaling::{
     Host, Mail, NewSession, Session, SessionChange, SessionFilter, Signal, SignalStore,
     SignalingError, SignalingPolicy, Zone, ZoneFilter, ZonePatch, ZoneSpec,
 };
-use crate::storage::signaling::{is_open, peers_are_full};
+use crate::storage::signaling::peers_are_full;
 use crate::time::Timestamp;
 
 const ZONE: &str = "SELECT number, served, record FROM zones WHERE id = $1";
@@ -32,6 +32,10 @@ fn zone(row: &PgRow) -> Result<Zone> {
 
 fn session(row: &PgRow) -> Result<Session> {
     Ok(Session { number: count(row, "number")?, ..json(row, "record")? })
+}
+
+fn mail(row: &PgRow) -> Result<Mail> {
+    Ok(Mail { used_at: time(row, "used_at")?, ..json(row, "record")? })
 }
 
 async fn one<T>(
@@ -128,14 +132,18 @@ async fn open(
     host: &Host,
     now: Timestamp,
 ) -> Result<Session, Failure> {
+    // Two processes would else both open one session, or give the host its last one. Always in this
+    // order, so that nobody waits in a circle.
+    for (lock, name) in [(20_234, new.id.as_str()), (20_233, new.host.as_str())] {
+        sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext($2))")
+            .bind(lock)
+            .bind(name)
+            .execute(&mut *connection)
+            .await?;
+    }
     if let Some(existing) = one(connection, SESSION, new.id.as_str(), session).await? {
         return Ok(existing.opened_again(&new)?);
     }
-    // Two processes would else both give the host its last session.
-    sqlx::query("SELECT pg_advisory_xact_lock(20233, hashtext($1))")
-        .bind(new.host.as_str())
-        .execute(&mut *connection)
-        .await?;
     let zone = zone_of(connection, &new.zone).await?;
     let others =
         sqlx::query(OPEN_OF_HOST).bind(new.host.as_str()).fetch_all(&mut *connection).await?;
@@ -152,13 +160,13 @@ async fn put(
     policy: &SignalingPolicy,
     now: Timestamp,
 ) -> Result<Mail, Failure> {
-    is_open(&session_of(connection, session).await?)?;
-    let row = sqlx::query("SELECT record FROM mail WHERE session = $1 AND peer = $2")
+    session_of(connection, session).await?.check_open()?;
+    let row = sqlx::query("SELECT used_at, record FROM mail WHERE session = $1 AND peer = $2")
         .bind(session.as_str())
         .bind(peer.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-    let known: Option<Mail> = row.as_ref().map(|row| json(row, "record")).transpose()?;
+    let known = row.as_ref().map(mail).transpose()?;
     if known.is_none() {
         let row = sqlx::query("SELECT count(*) AS peers FROM mail WHERE session = $1")
             .bind(session.as_str())
@@ -341,11 +349,36 @@ impl SignalStore for PostgresStore {
         policy: SignalingPolicy,
         now: Timestamp,
     ) -> Result<Vec<Mail>> {
-        let sql = "SELECT record FROM mail WHERE session = $1 ORDER BY peer";
+        let sql = "SELECT used_at, record FROM mail WHERE session = $1 ORDER BY peer";
         let rows = self.readers.fetch_all(sqlx::query(sql).bind(session.as_str())).await?;
-        let mail = rows.iter().map(|row| json(row, "record"));
-        let mail = mail.collect::<Result<Vec<Mail>>>()?;
+        let mail = rows.iter().map(mail).collect::<Result<Vec<_>>>()?;
         Ok(mail.into_iter().filter(|mail| !mail.is_stale(&policy, now)).collect())
+    }
+
+    async fn touch_mail(
+        &self,
+        session: &SessionId,
+        policy: SignalingPolicy,
+        now: Timestamp,
+    ) -> Result<()> {
+        let input = (session.clone(), policy, now);
+        self.readers
+            .change(input, |connection, (session, policy, now)| {
+                Box::pin(async move {
+                    // Under the session's lock, as whoever leaves mail.
+                    one(connection, LOCKED_SESSION, session.as_str(), self::session).await?;
+                    let sql = "UPDATE mail SET used_at = $1
+                               WHERE session = $2 AND used_at > $3 AND used_at < $1";
+                    sqlx::query(sql)
+                        .bind(now.as_micros())
+                        .bind(session.as_str())
+                        .bind(now.saturating_sub(policy.mail_expires).as_micros())
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     async fn expire_signaling(

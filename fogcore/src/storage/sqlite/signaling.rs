@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
 use super::error::OrStoreError;
-use super::rows::{count, get, integer, json, to_json};
+use super::rows::{count, get, integer, json, time, to_json};
 use crate::error::Result;
 use crate::id::{PeerId, SessionId, ZoneId};
 use crate::registry::page_limit;
@@ -15,7 +15,7 @@ use crate::signaling::{
     Host, Mail, NewSession, Session, SessionChange, SessionFilter, Signal, SignalStore,
     SignalingError, SignalingPolicy, Zone, ZoneFilter, ZonePatch, ZoneSpec,
 };
-use crate::storage::signaling::{is_open, peers_are_full};
+use crate::storage::signaling::peers_are_full;
 use crate::time::Timestamp;
 
 const ZONE: &str = "SELECT number, served, record FROM zones WHERE id = ?";
@@ -30,6 +30,10 @@ fn zone(row: &SqliteRow) -> Result<Zone> {
 
 fn session(row: &SqliteRow) -> Result<Session> {
     Ok(Session { number: count(row, "number")?, ..json(row, "record")? })
+}
+
+fn mail(row: &SqliteRow) -> Result<Mail> {
+    Ok(Mail { used_at: time(row, "used_at")?, ..json(row, "record")? })
 }
 
 async fn one<T>(
@@ -143,14 +147,14 @@ async fn put(
     policy: &SignalingPolicy,
     now: Timestamp,
 ) -> Result<Mail> {
-    is_open(&session_of(connection, session).await?)?;
-    let row = sqlx::query("SELECT record FROM mail WHERE session = ? AND peer = ?")
+    session_of(connection, session).await?.check_open()?;
+    let row = sqlx::query("SELECT used_at, record FROM mail WHERE session = ? AND peer = ?")
         .bind(session.as_str())
         .bind(peer.as_str())
         .fetch_optional(&mut *connection)
         .await
         .or_store_error()?;
-    let known: Option<Mail> = row.as_ref().map(|row| json(row, "record")).transpose()?;
+    let known = row.as_ref().map(mail).transpose()?;
     if known.is_none() {
         let row = sqlx::query("SELECT count(*) AS peers FROM mail WHERE session = ?")
             .bind(session.as_str())
@@ -338,14 +342,36 @@ impl SignalStore for SqliteStore {
         policy: SignalingPolicy,
         now: Timestamp,
     ) -> Result<Vec<Mail>> {
-        let rows = sqlx::query("SELECT record FROM mail WHERE session = ? ORDER BY peer")
+        let rows = sqlx::query("SELECT used_at, record FROM mail WHERE session = ? ORDER BY peer")
             .bind(session.as_str())
             .fetch_all(&self.readers)
             .await
             .or_store_error()?;
-        let mail = rows.iter().map(|row| json(row, "record"));
-        let mail = mail.collect::<Result<Vec<Mail>>>()?;
+        let mail = rows.iter().map(mail).collect::<Result<Vec<_>>>()?;
         Ok(mail.into_iter().filter(|mail| !mail.is_stale(&policy, now)).collect())
+    }
+
+    async fn touch_mail(
+        &self,
+        session: &SessionId,
+        policy: SignalingPolicy,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.signal((session.clone(), policy, now), |connection, (session, policy, now)| {
+            Box::pin(async move {
+                let sql = "UPDATE mail SET used_at = ?1
+                           WHERE session = ?2 AND used_at > ?3 AND used_at < ?1";
+                sqlx::query(sql)
+                    .bind(now.as_micros())
+                    .bind(session.as_str())
+                    .bind(now.saturating_sub(policy.mail_expires).as_micros())
+                    .execute(connection)
+                    .await
+                    .or_store_error()?;
+                Ok(())
+            })
+        })
+        .await
     }
 
     async fn expire_signaling(
