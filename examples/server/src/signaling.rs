@@ -83,7 +83,7 @@ impl Talk<'_> {
                 (Some(token), Some(peer), Ok(session)) => {
                     let token = ResumeToken::from_text(token.clone());
                     let heard = query.after.unwrap_or_default();
-                    self.app.fog.signaling().resume(&session, peer, token, heard).map(Some)
+                    self.app.fog.signaling().resume(&session, peer, &token, heard).map(Some)
                 }
                 _ => Ok(None),
             };
@@ -250,6 +250,10 @@ impl Talk<'_> {
                 Some(to) => self.send(&to, Signal::EndOfCandidates).await,
                 None => self.error("to required").await,
             },
+            "custom" => match (to, text("data")) {
+                (Some(to), Some(data)) => self.send(&to, Signal::Custom { data }).await,
+                _ => self.error("to and data required").await,
+            },
             "ack" => {
                 let heard = message.get("seq").and_then(Value::as_u64).unwrap_or_default();
                 if let Some(connection) = &self.connection {
@@ -267,6 +271,7 @@ impl Talk<'_> {
             Signal::Offer { .. } => "offer",
             Signal::Answer { .. } => "answer",
             Signal::IceCandidate { .. } | Signal::EndOfCandidates => "candidate",
+            Signal::Custom { .. } => "message",
         };
         let Some(connection) = &self.connection else {
             return self.error("session_id required").await;

@@ -94,12 +94,6 @@ impl Connection {
         self.here(|live| live.room.acknowledge(&self.peer, heard));
     }
 
-    /// Where the peer is connected.
-    #[must_use]
-    pub const fn session(&self) -> &SessionId {
-        &self.session
-    }
-
     /// Which session it is to.
     #[must_use]
     pub const fn session(&self) -> &SessionId {

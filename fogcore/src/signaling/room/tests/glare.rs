@@ -71,12 +71,12 @@ impl Call {
         let caller = &mut self.callers[who];
         caller.heard = delivery.number;
         match delivery.said {
-            Said::Signal { signal: Signal::Offer { sdp }, polite, .. } => {
-                // Who does not give way overhears an offer that meets its own.
-                if caller.offered.is_none() || polite {
-                    caller.withdrawn.extend(caller.offered.take());
-                    self.say(who, answer(&sdp));
-                }
+            // Who does not give way overhears an offer that meets its own.
+            Said::Signal { signal: Signal::Offer { sdp }, polite, .. }
+                if caller.offered.is_none() || polite =>
+            {
+                caller.withdrawn.extend(caller.offered.take());
+                self.say(who, answer(&sdp));
             }
             Said::Signal { signal: Signal::Answer { sdp }, .. } => {
                 let offered = caller.offered.take();
