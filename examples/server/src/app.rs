@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -26,7 +26,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::auth::{self, Accounts, Limits, Role, Signer, identify};
 use crate::config::{Config, Switch};
-use crate::problem::{MAX_BODY, Problem, Render, in_form};
+use crate::problem::{Answer, MAX_BODY, Problem, Render, in_form};
 use crate::{api, events, signaling};
 
 /// How long a request may take, beside sockets.
@@ -110,6 +110,18 @@ impl App {
             self.accounts.add(email, "", hash, Role::Admin).await.map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Refuses a socket that a page from elsewhere opens: browsers ask nobody before they do.
+    pub(crate) fn admit_origin(&self, headers: &HeaderMap) -> Answer<()> {
+        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+        let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+        let from = origin.as_bytes().splitn(2, |byte| *byte == b':').nth(1);
+        let is_own = from.and_then(|rest| rest.strip_prefix(b"//")) == Some(host);
+        if is_own || self.origins.contains(origin) {
+            return Ok(());
+        }
+        Err(Problem::new(StatusCode::FORBIDDEN, "pages from elsewhere may not connect"))
     }
 
     pub(crate) async fn close(&self) {

@@ -81,6 +81,9 @@ pub(crate) async fn socket(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if let Err(problem) = app.admit_origin(&headers) {
+        return problem.into_response();
+    }
     let identity = match app.identity(&headers, query.token.as_deref()).await {
         Ok(identity) => identity,
         Err(problem) => return problem.into_response(),

@@ -45,6 +45,9 @@ pub(crate) async fn socket(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if let Err(problem) = app.admit_origin(&headers) {
+        return problem.into_response();
+    }
     let identity = match app.identity(&headers, query.token.as_deref()).await {
         Ok(None) if !app.open => {
             return Problem::unauthorized("a token or an API key is needed").into_response();

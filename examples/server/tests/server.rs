@@ -477,6 +477,30 @@ async fn the_dialect_is_another_skin_of_the_same_engine() {
     assert_eq!(server.get("/metrics").await.status, 200);
 }
 
+/// A page that somebody visits must not reach the server on the same machine through their browser.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_from_elsewhere_open_no_socket() {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[("CORS_ORIGINS", "https://game.example")]);
+    let own = format!("http://{}", server.address);
+    let cases = [
+        (own.as_str(), true),
+        ("https://game.example", true),
+        ("https://evil.example", false),
+        ("null", false),
+    ];
+    for (origin, may) in cases {
+        for path in ["/ws", "/api/v1/signaling/ws?peer_id=x"] {
+            let url = format!("ws://{}{path}", server.address);
+            let mut request = url.into_client_request().unwrap();
+            request.headers_mut().insert("origin", origin.parse().unwrap());
+            let connected = tokio_tungstenite::connect_async(request).await.is_ok();
+            assert_eq!(connected, may, "{origin} {path}");
+        }
+    }
+}
+
 #[test]
 fn a_door_without_a_lock_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
