@@ -153,7 +153,7 @@ impl Talk<'_> {
             }),
             Said::PeerJoined { peer } => json!({ "type": "peer-joined", "peer_id": peer }),
             Said::PeerLeft { peer } => json!({ "type": "peer-left", "peer_id": peer }),
-            Said::GiveWay { to } => json!({ "type": "give-way", "to": to }),
+            Said::GiveWay { to, sdp } => json!({ "type": "give-way", "to": to, "sdp": sdp }),
             Said::Signal { from, signal, polite, at } => {
                 self.app.sockets.sent();
                 let mut message = serde_json::to_value(&signal).unwrap_or_default();

@@ -32,7 +32,7 @@ pub struct SignalingPolicy {
     pub max_candidates: usize,
     /// The most peers of a session, 1–10,000. Default 256.
     pub max_peers: usize,
-    /// The most messages that are kept for a peer that is not connected, 1–10,000. Default 256.
+    /// The most messages that are kept for a peer that did not acknowledge them, 1–10,000. Default 256.
     pub max_waiting: usize,
     /// The most bytes that are kept for such a peer, up to 64 MiB and at least `max_sdp`. Default
     /// 1 MiB.

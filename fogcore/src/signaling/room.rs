@@ -47,6 +47,17 @@ struct Seat {
     next: u64,
     /// What it has not acknowledged.
     unheard: VecDeque<Delivery>,
+    /// Up to which number its connection took what it hears.
+    taken: u64,
+    /// Up to which number nothing is kept any more although it was not acknowledged.
+    lost: u64,
+}
+
+/// An offer without an answer.
+#[derive(Debug)]
+struct Offered {
+    sdp: String,
+    at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -63,8 +74,8 @@ pub struct Room {
     seats: BTreeMap<PeerId, Seat>,
     joined: u64,
     pace: Pace,
-    /// Offers without an answer, from and to, and when they were made.
-    offers: BTreeMap<(PeerId, PeerId), Timestamp>,
+    /// By from and to.
+    offers: BTreeMap<(PeerId, PeerId), Offered>,
     /// What was said to peers that have not joined yet.
     absent: BTreeMap<PeerId, VecDeque<Waiting>>,
     /// Who has something new to hear.
@@ -122,15 +133,23 @@ impl Room {
         }
         self.joined += 1;
         let link = Link { token: token.clone(), number: 0 };
-        let (order, unheard) = (self.joined, VecDeque::new());
-        let seat = Seat { order, link: link.clone(), dropped_at: None, next: 1, unheard };
+        let seat = Seat {
+            order: self.joined,
+            link: link.clone(),
+            dropped_at: None,
+            next: 1,
+            unheard: VecDeque::new(),
+            taken: 0,
+            lost: 0,
+        };
         self.seats.insert(peer.clone(), seat);
         self.tell(peer, Said::Joined { peers, token });
         let kept = self.absent.remove(peer).unwrap_or_default();
         for Waiting { from, signal, at } in kept {
             if now.since(at) < self.policy.keep_for_absent {
-                if matches!(signal, Signal::Offer { .. }) {
-                    self.offers.insert((from.clone(), peer.clone()), now);
+                if let Signal::Offer { sdp } = &signal {
+                    let offered = Offered { sdp: sdp.clone(), at: now };
+                    self.offers.insert((from.clone(), peer.clone()), offered);
                 }
                 let polite = self.is_polite(peer, &from);
                 self.tell(peer, Said::Signal { from, signal, polite, at });
@@ -143,7 +162,8 @@ impl Room {
     /// beginning behind the number that comes with its new link.
     ///
     /// # Errors
-    /// Denied for a token of another join, or a peer that was away for too long.
+    /// Denied for a token of another join, a peer that was away for too long, or one that would miss
+    /// what is not kept any more; it joins again.
     pub fn resume(
         &mut self,
         peer: &PeerId,
@@ -151,12 +171,14 @@ impl Room {
         heard: u64,
     ) -> Result<(Link, u64)> {
         let missing = || SignalingError::CannotResume { peer: peer.clone() };
-        let seat = self.seats.get_mut(peer).filter(|seat| seat.link.token.is(token));
+        let seat = self.seats.get_mut(peer);
+        let seat = seat.filter(|seat| seat.link.token.is(token) && heard >= seat.lost);
         let seat = seat.ok_or_else(missing)?;
         seat.dropped_at = None;
         seat.link.number += 1;
         // Nobody has heard what was not said: he would miss what comes next.
         let (link, heard) = (seat.link.clone(), heard.min(seat.next - 1));
+        seat.taken = heard;
         self.acknowledge(peer, heard);
         self.news.insert(peer.clone());
         Ok((link, heard))
@@ -198,7 +220,7 @@ impl Room {
         self.keep_waiting(|one| now.since(one.at) < keep);
         self.pace.sweep(now);
         let holds = self.policy.offer_holds;
-        self.offers.retain(|_, at| now.since(*at) < holds);
+        self.offers.retain(|_, offered| now.since(offered.at) < holds);
         // Who was put out and came again is there.
         let mut left = std::mem::take(&mut self.deaf);
         left.extend(gone);
@@ -226,28 +248,25 @@ impl Room {
             return Err(SignalingError::NotJoined { peer: from.clone() }.into());
         }
         self.pace.take(from, self.policy.counts(&signal), &self.policy, now)?;
-        self.check_room_for(to, &signal)?;
         if !self.has(to) {
+            self.make_room(to, signal.size())?;
             let one = Waiting { from: from.clone(), signal, at: now };
             self.absent.entry(to.clone()).or_default().push_back(one);
             return Ok(Sent::Kept);
         }
         let (ours, theirs) = ((from.clone(), to.clone()), (to.clone(), from.clone()));
+        let void =
+            matches!(signal, Signal::Offer { .. }).then(|| self.held(&theirs, now)).flatten();
+        if let (Signal::Offer { sdp }, Some(_), true) = (&signal, &void, self.is_polite(from, to)) {
+            self.make_room(from, sdp.len())?;
+            self.tell(from, Said::GiveWay { to: to.clone(), sdp: sdp.clone() });
+            return Ok(Sent::GaveWay);
+        }
+        self.make_room(to, signal.size() + void.as_ref().map_or(0, String::len))?;
         match &signal {
-            Signal::Offer { .. } if self.holds(&theirs, now) => {
-                if self.is_polite(from, to) {
-                    // One that he has not heard yet says by itself that it goes first.
-                    if !self.has_unheard_offer(from, to) {
-                        self.tell(from, Said::GiveWay { to: to.clone() });
-                    }
-                    return Ok(Sent::GaveWay);
-                }
+            Signal::Offer { sdp } => {
                 self.offers.remove(&theirs);
-                self.offers.insert(ours, now);
-                self.tell(to, Said::GiveWay { to: from.clone() });
-            }
-            Signal::Offer { .. } => {
-                self.offers.insert(ours, now);
+                self.offers.insert(ours, Offered { sdp: sdp.clone(), at: now });
             }
             // Who answers has taken his own offer back.
             Signal::Answer { .. } => {
@@ -255,6 +274,9 @@ impl Room {
                 self.offers.remove(&ours);
             }
             Signal::IceCandidate { .. } | Signal::EndOfCandidates | Signal::Custom { .. } => {}
+        }
+        if let Some(sdp) = void {
+            self.tell(to, Said::GiveWay { to: from.clone(), sdp });
         }
         let (from, polite) = (from.clone(), self.is_polite(to, from));
         self.tell(to, Said::Signal { from, signal, polite, at: now });
@@ -269,10 +291,11 @@ impl Room {
         unheard.filter(|delivery| delivery.number > after).cloned().collect()
     }
 
-    /// The first of them.
-    #[must_use]
-    pub fn next(&self, peer: &PeerId, after: u64) -> Option<Delivery> {
-        let seat = self.seats.get(peer).filter(|seat| seat.dropped_at.is_none())?;
+    /// The first of them. What is asked for behind a number was taken up to there: it is kept until it
+    /// is acknowledged, or until others need the place.
+    pub fn next(&mut self, peer: &PeerId, after: u64) -> Option<Delivery> {
+        let seat = self.seats.get_mut(peer).filter(|seat| seat.dropped_at.is_none())?;
+        seat.taken = seat.taken.max(after.min(seat.next - 1));
         // Numbers have no gaps, so the place is known.
         let first = seat.unheard.front()?.number;
         let place = usize::try_from(after.saturating_add(1).saturating_sub(first)).ok()?;
@@ -324,41 +347,42 @@ impl Room {
         }
     }
 
-    /// Whether an offer of that pair waits for its answer, and has not done so for too long.
-    fn holds(&self, pair: &(PeerId, PeerId), now: Timestamp) -> bool {
-        self.offers.get(pair).is_some_and(|at| now.since(*at) < self.policy.offer_holds)
+    /// The offer of that pair, if it waits for its answer and has not done so for too long.
+    fn held(&self, pair: &(PeerId, PeerId), now: Timestamp) -> Option<String> {
+        let holds = |offered: &&Offered| now.since(offered.at) < self.policy.offer_holds;
+        self.offers.get(pair).filter(holds).map(|offered| offered.sdp.clone())
     }
 
-    /// Whether an offer of `from` is on its way to a peer.
-    fn has_unheard_offer(&self, peer: &PeerId, from: &PeerId) -> bool {
-        let unheard = self.seats.get(peer).into_iter().flat_map(|seat| &seat.unheard);
-        unheard.into_iter().any(|delivery| {
-            matches!(&delivery.said, Said::Signal { from: by, signal: Signal::Offer { .. }, .. }
-                if by == from)
-        })
-    }
-
-    /// Refuses what does not fit any more into what is kept for a peer.
-    fn check_room_for(&self, to: &PeerId, signal: &Signal) -> Result<(), SignalingError> {
-        let (count, bytes) = if let Some(seat) = self.seats.get(to) {
-            let bytes = seat.unheard.iter().map(|delivery| delivery.said.size()).sum();
-            (seat.unheard.len(), bytes)
-        } else {
-            let waiting = self.absent.get(to);
-            if waiting.is_none() && self.absent.len() >= self.policy.max_peers {
-                let max = self.policy.max_peers;
-                return Err(SignalingError::Full { what: "peers that are not there", max });
+    /// Makes room for what a peer will hear, or refuses. What a connection took and nobody
+    /// acknowledged goes first: it is kept only for a connection that drops, and who never
+    /// acknowledges must not hear nothing for ever.
+    fn make_room(&mut self, to: &PeerId, bytes: usize) -> Result<(), SignalingError> {
+        let (most, max_bytes) = (self.policy.max_waiting, self.policy.max_waiting_bytes);
+        let (mut count, mut size) = (0, bytes);
+        if let Some(seat) = self.seats.get_mut(to) {
+            count = seat.unheard.len();
+            size += seat.unheard.iter().map(|delivery| delivery.said.size()).sum::<usize>();
+            let may_forget = seat.dropped_at.is_none();
+            while (count >= most || size > max_bytes) && may_forget {
+                let taken = seat.taken;
+                let Some(first) = seat.unheard.pop_front_if(|first| first.number <= taken) else {
+                    break;
+                };
+                (count, size) = (count - 1, size - first.said.size());
+                seat.lost = first.number;
             }
-            let bytes = waiting.into_iter().flatten().map(|one| one.signal.size()).sum();
-            (waiting.map_or(0, VecDeque::len), bytes)
-        };
-        let max: usize = self.policy.max_waiting;
-        if count >= max {
-            return Err(SignalingError::Full { what: "messages wait for that peer", max });
+        } else if let Some(waiting) = self.absent.get(to) {
+            count = waiting.len();
+            size += waiting.iter().map(|one| one.signal.size()).sum::<usize>();
+        } else if self.absent.len() >= self.policy.max_peers {
+            let max = self.policy.max_peers;
+            return Err(SignalingError::Full { what: "peers that are not there", max });
         }
-        let max = self.policy.max_waiting_bytes;
-        if signal.size().saturating_add(bytes) > max {
-            return Err(SignalingError::Full { what: "bytes wait for that peer", max });
+        if count >= most {
+            return Err(SignalingError::Full { what: "messages wait for that peer", max: most });
+        }
+        if size > max_bytes {
+            return Err(SignalingError::Full { what: "bytes wait for that peer", max: max_bytes });
         }
         Ok(())
     }

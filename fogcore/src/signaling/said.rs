@@ -38,11 +38,13 @@ pub enum Said {
         /// When it was said.
         at: Timestamp,
     },
-    /// The offer to `to` that waits for an answer is void, because one from there goes first: answer
-    /// that one, which comes next or came already.
+    /// This offer to `to` is void, because one from there goes first: answer that one, which comes
+    /// next or came already. A later offer is another one, and stands.
     GiveWay {
         /// To whom the offer was.
         to: PeerId,
+        /// The offer.
+        sdp: String,
     },
 }
 
@@ -52,8 +54,8 @@ impl Said {
     pub fn size(&self) -> usize {
         match self {
             Self::Signal { signal, .. } => signal.size(),
-            Self::Joined { .. } | Self::PeerJoined { .. } => 0,
-            Self::PeerLeft { .. } | Self::GiveWay { .. } => 0,
+            Self::GiveWay { sdp, .. } => sdp.len(),
+            Self::Joined { .. } | Self::PeerJoined { .. } | Self::PeerLeft { .. } => 0,
         }
     }
 }
@@ -75,7 +77,7 @@ pub enum Sent {
     Delivered,
     /// The peer has not joined yet; it is kept for a while.
     Kept,
-    /// It is an offer that met another one, and gave way: it was not delivered. Answer the other
-    /// one, which may still be on its way.
+    /// It is an offer that met another one, and gave way: it was not delivered, and its sender hears
+    /// so.
     GaveWay,
 }

@@ -119,12 +119,12 @@ fn of_two_offers_that_meet_the_one_of_who_came_first_holds() {
     assert_eq!(one.send(&ann, &bob, offer("a"), NOW).unwrap(), Sent::Delivered);
     assert_eq!(one.send(&bob, &ann, offer("b"), NOW).unwrap(), Sent::GaveWay);
     assert_eq!(texts(&one, "ann"), [""; 0]);
-    // Hers is on its way to him, and says that it goes first.
-    assert!(!one.unheard(&bob, 0).iter().any(|d| d.said == Said::GiveWay { to: ann.clone() }));
+    let void = Said::GiveWay { to: ann.clone(), sdp: "b".into() };
+    assert!(one.unheard(&bob, 0).iter().any(|d| d.said == void));
     let mut two = room(&["ann", "bob"]);
     assert_eq!(two.send(&bob, &ann, offer("b"), NOW).unwrap(), Sent::Delivered);
     assert_eq!(two.send(&ann, &bob, offer("a"), NOW).unwrap(), Sent::Delivered);
-    assert!(two.unheard(&bob, 0).iter().any(|d| d.said == Said::GiveWay { to: ann.clone() }));
+    assert!(two.unheard(&bob, 0).iter().any(|d| d.said == void));
     for room in [&mut one, &mut two] {
         assert_eq!(texts(room, "bob"), ["a"]);
         assert_eq!(room.send(&bob, &ann, answer("yes"), NOW).unwrap(), Sent::Delivered);
@@ -251,7 +251,34 @@ fn an_offer_without_an_answer_holds_only_for_a_while() {
     // Who answers after all has taken his own offer back, and need not be told so.
     room.send(&bob, &ann, answer("to a"), after(61)).unwrap();
     room.send(&ann, &bob, offer("a2"), after(62)).unwrap();
-    assert!(!room.unheard(&bob, 0).iter().any(|d| matches!(d.said, Said::GiveWay { .. })));
+    let void = |d: &&Delivery| matches!(d.said, Said::GiveWay { .. });
+    assert_eq!(room.unheard(&bob, 0).iter().filter(void).count(), 1, "the first one, at 1 s");
+}
+
+/// Who never acknowledges hears on, and is told when it cannot resume without a gap.
+#[test]
+fn who_acknowledges_nothing_is_not_cut_off() {
+    let policy = SignalingPolicy { max_waiting: 8, ..SignalingPolicy::default() };
+    let mut room = Room::new(policy);
+    let (ann, bob) = (id("ann"), id("bob"));
+    room.join(&ann, token(1), NOW).unwrap();
+    room.join(&bob, token(2), NOW).unwrap();
+    let mut heard = 0;
+    for number in 0..50 {
+        room.send(&ann, &bob, candidate(&number.to_string()), NOW).unwrap();
+        while let Some(delivery) = room.next(&bob, heard) {
+            assert_eq!(delivery.number, heard + 1);
+            heard = delivery.number;
+        }
+        room.next(&bob, heard);
+    }
+    // While nobody listens nothing is forgotten, but no more is taken in either.
+    room.drop_connection(&bob, NOW);
+    let full = room.send(&ann, &bob, candidate("more"), NOW).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::Exhausted);
+    assert_eq!(room.resume(&bob, &token(2), 10).unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(room.resume(&bob, &token(2), heard - 3).unwrap().1, heard - 3);
+    assert_eq!(room.unheard(&bob, heard - 3).len(), 3);
 }
 
 /// A step of a random history of three peers.

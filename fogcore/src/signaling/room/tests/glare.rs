@@ -56,10 +56,9 @@ impl Call {
         if self.callers[who].offered.is_some() {
             return;
         }
-        match self.say(who, offer(&number.to_string())) {
-            Sent::GaveWay => self.callers[who].withdrawn.push(number),
-            _ => self.callers[who].offered = Some(number),
-        }
+        // What became of it is told later, as to a client behind a socket.
+        self.callers[who].offered = Some(number);
+        self.say(who, offer(&number.to_string()));
     }
 
     /// Hears one delivery; false if there is none.
@@ -83,7 +82,10 @@ impl Call {
                 assert_eq!(offered.map(|offer| offer.to_string()), Some(sdp), "answered another");
                 caller.agreed.extend(offered);
             }
-            Said::GiveWay { .. } => caller.withdrawn.extend(caller.offered.take()),
+            Said::GiveWay { sdp, .. } => {
+                let void = caller.offered.take_if(|offer| offer.to_string() == sdp);
+                caller.withdrawn.extend(void);
+            }
             _ => {}
         }
         true
