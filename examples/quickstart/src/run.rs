@@ -105,7 +105,8 @@ pub(crate) async fn run(options: Options) -> Result<Ended> {
         open.close().await;
         return Ok(Ended::Interrupted);
     }
-    let summary = Summary::of(&run.fog, &run.jobs, begun).await?;
+    let workers = run.fleet.members.iter().map(|member| member.node.clone());
+    let summary = Summary::of(&run.fog, &run.jobs, begun, workers).await?;
     let facts = Facts {
         seed,
         killed: run.killed.take(),

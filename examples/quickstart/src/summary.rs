@@ -27,7 +27,7 @@ pub(crate) struct Summary {
     pub(crate) failed: Vec<(PathBuf, String)>,
     /// How many of this run's tasks needed more than one attempt.
     pub(crate) retried: usize,
-    /// What each node did, in this run and before.
+    /// What each node did, in this run and before; nothing, for a worker that came too late.
     pub(crate) tallies: BTreeMap<NodeId, Tally>,
     /// What all nodes' owners were paid.
     pub(crate) paid: Amount,
@@ -45,8 +45,13 @@ pub(crate) struct Sample {
 }
 
 impl Summary {
-    /// What came of the `jobs` of a run that began at `begun`.
-    pub(crate) async fn of(fog: &Fog, jobs: &[Job], begun: Timestamp) -> Result<Self> {
+    /// What came of the `jobs` of a run that began at `begun` with these `workers`.
+    pub(crate) async fn of(
+        fog: &Fog,
+        jobs: &[Job],
+        begun: Timestamp,
+        workers: impl Iterator<Item = NodeId>,
+    ) -> Result<Self> {
         let mut tasks = all_tasks(fog).await?;
         let (mut digests, mut failed) = (Vec::new(), Vec::new());
         let mut ours = Vec::new();
@@ -67,7 +72,10 @@ impl Summary {
                 ours.push((job, task));
             }
         }
-        let tallies = fog.tallies().await?;
+        let mut tallies = fog.tallies().await?;
+        for worker in workers {
+            tallies.entry(worker).or_default();
+        }
         let mut paid = Amount::ZERO;
         for tally in tallies.values() {
             paid = paid.checked_add(tally.earned).map_err(Error::from)?;
