@@ -1,205 +1,132 @@
-//! What all requests share, and the way that each takes.
+//! What all requests share, and the one router over all families.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context;
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use fogcore::registry::LivenessPolicy;
-use fogcore::{Fog, FogConfig};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use axum::{Router, middleware};
+use fogcore::Fog;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
-use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::SwaggerUi;
 
-use crate::auth::{self, Accounts, Limits, Role, Signer, identify};
-use crate::config::{Config, Switch};
-use crate::problem::{Answer, MAX_BODY, Problem, Render, in_form};
-use crate::{api, events, signaling};
+use crate::api::{self, coordinator, fog};
+use crate::auth::{self, Auth};
+use crate::config::Config;
+use crate::http::problem::{Kind, Problem};
+use crate::http::quota::Quotas;
+use crate::http::request_id::X_REQUEST_ID;
+use crate::http::{admit, family, headers, request_id, watch};
+use crate::store::IdentityStore;
+use crate::ws::{self, Hub};
 
-/// How long a request may take, beside sockets.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Identities and addresses whose requests are counted apart; the rest share what one has.
+pub(crate) const COUNTED_APART: usize = 100_000;
+
+/// A handle on what all requests share.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Shared>);
 
 /// What all requests share.
 #[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) fog: Fog,
-    pub(crate) accounts: Accounts,
-    pub(crate) signer: Signer,
-    pub(crate) limits: Limits,
-    /// Whether documents that say so let everybody in.
-    pub(crate) open: bool,
-    pub(crate) database: &'static str,
-    pub(crate) sockets: events::Sockets,
-    pub(crate) stopping: CancellationToken,
-    /// What the library and the server count.
-    pub(crate) metrics: PrometheusHandle,
-    origins: Vec<HeaderValue>,
+pub struct Shared {
+    /// How the server behaves.
+    pub config: Config,
+    /// The engine.
+    pub fog: Fog,
+    /// Who asks.
+    pub auth: Auth,
+    /// What the server itself keeps.
+    pub store: Arc<dyn IdentityStore>,
+    /// How much they ask.
+    pub quotas: Quotas,
+    /// Who listens.
+    pub hub: Arc<Hub>,
+    /// What was paid today, as far as it was read.
+    pub rewards: fog::RewardsToday,
+    /// Renders the metrics.
+    pub prometheus: PrometheusHandle,
+    /// Sockets and loops end with it.
+    pub stopping: CancellationToken,
+    /// What runs beside requests.
+    pub tasks: TaskTracker,
 }
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "fogcore", description = "Published API documents, served from one fog."),
-    tags(
-        (name = "auth", description = "Who asks"),
-        (name = "hosts", description = "Hosts of games"),
-        (name = "zones", description = "Parts of a game's world"),
-        (name = "sessions", description = "Players of a zone on a host"),
-        (name = "signaling", description = "How two peers find each other"),
-        (name = "monitoring", description = "How much there is of what"),
-        (name = "fog", description = "Nodes, resources, market and tokens"),
-    )
-)]
-struct Documents;
+impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
 
 impl App {
-    pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<Self>> {
-        let database = config.database();
-        if database.starts_with("sqlite:") {
-            std::fs::create_dir_all(&config.data_dir)
-                .with_context(|| format!("{} cannot be made", config.data_dir.display()))?;
-        }
-        // The coordinator's hosts are offline after a minute without a beat.
-        let minute = Duration::from_secs(60);
-        let liveness = LivenessPolicy { suspect_after: minute, offline_after: minute };
-        let fog =
-            Fog::builder().url(&database).config(FogConfig { liveness, ..FogConfig::default() });
-        let fog = fog.open().await.context("the database")?;
-        let accounts = Accounts::open(&database).await.context("the accounts")?;
-        let origins = config.cors_origins.iter().map(|origin| origin.parse());
-        let app = Arc::new(Self {
-            fog,
-            accounts,
-            signer: Signer::new(&config.secret()?),
-            limits: Limits::new(config.rate_limit == Switch::On),
-            open: config.is_open(),
-            database: match database.split(':').next() {
-                Some("postgres" | "postgresql") => "postgres",
-                Some("sqlite") => "sqlite",
-                _ => "memory",
-            },
-            sockets: events::Sockets::default(),
-            stopping: CancellationToken::new(),
-            metrics: PrometheusBuilder::new().install_recorder().context("the metrics")?,
-            origins: origins.collect::<Result<_, _>>().context("cors_origins")?,
-        });
-        app.first_administrator(config).await?;
-        Ok(app)
-    }
-
-    async fn first_administrator(&self, config: &Config) -> anyhow::Result<()> {
-        let (Some(email), Some(password)) = (&config.admin_email, &config.admin_password) else {
-            return Ok(());
-        };
-        let failed = |problem: Problem| anyhow::anyhow!("the administrator: {}", problem.message);
-        auth::routes::check(email, password, "").map_err(failed)?;
-        if self.accounts.by_email(email).await.map_err(failed)?.is_none() {
-            let hash = auth::hash_password(password.clone()).await.map_err(failed)?;
-            self.accounts.add(email, "", hash, Role::Admin).await.map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Refuses a socket that a page from elsewhere opens: browsers ask nobody before they do.
-    pub(crate) fn admit_origin(&self, headers: &HeaderMap) -> Answer<()> {
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-        let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-        let from = origin.as_bytes().splitn(2, |byte| *byte == b':').nth(1);
-        let is_own = from.and_then(|rest| rest.strip_prefix(b"//")) == Some(host);
-        if is_own || self.origins.contains(origin) {
-            return Ok(());
-        }
-        Err(Problem::new(StatusCode::FORBIDDEN, "pages from elsewhere may not connect"))
-    }
-
-    pub(crate) async fn close(&self) {
-        self.fog.shutdown().await;
-        self.accounts.close().await;
+    /// Shares it.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
     }
 }
 
-/// Everything that is served.
-pub(crate) fn router(app: &Arc<App>) -> Router {
-    let identify = middleware::from_fn_with_state(app.clone(), identify);
-    let (router, document) = OpenApiRouter::with_openapi(Documents::openapi())
-        .nest("/api", api::coordinator::router().merge(api::fog::router()).layer(identify))
-        .nest("/v1/auth", auth::routes::router(app))
-        .merge(api::fog::health_router())
+/// Every route, documented, and everything around them.
+pub fn router(app: App) -> Router {
+    let (routes, document) = OpenApiRouter::with_openapi(api::document::base())
+        .merge(api::system::router())
+        .merge(auth::routes::router())
+        .merge(fog::router())
+        .merge(coordinator::router())
+        .merge(ws::routes::router())
         .split_for_parts();
-    let hardening = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    let request_id = HeaderName::from_static("x-request-id");
-    let cors = CorsLayer::new()
-        .allow_origin(app.origins.clone())
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
-    let router = router
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
-        .route("/metrics", any(measured))
-        .route("/ws", any(events::socket))
-        .route("/api/signaling/ws", any(signaling::socket))
-        .route("/api/v1/signaling/ws", any(signaling::socket))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
-        .layer(CatchPanicLayer::new())
-        .layer(middleware::from_fn(formed))
-        .layer(cors);
-    let harden = |router: Router<_>, (name, value): (HeaderName, &'static str)| {
-        router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
-    };
-    hardening
-        .into_iter()
-        .fold(router, harden)
-        .layer(PropagateRequestIdLayer::new(request_id.clone()))
-        .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid))
-        .with_state(app.clone())
+    let routes = routes.merge(api::document::router(document));
+    // The last one is the outermost.
+    routes
+        .layer(DefaultBodyLimit::max(app.config.limits.body))
+        .layer(middleware::from_fn_with_state(app.clone(), admit::admit))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            app.config.limits.request,
+        ))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.fog.clock().clone(), family::render))
+        .layer(option_layer(cors(&app.config)))
+        .layer(middleware::from_fn(headers::secure))
+        .layer(middleware::from_fn_with_state(app.clone(), watch::watch))
+        .layer(middleware::from_fn(request_id::name))
+        .with_state(app)
 }
 
-/// What is counted, for Prometheus; by the same rules as the documents.
-async fn measured(State(app): State<Arc<App>>, request: Request) -> Response {
-    match app.identity(request.headers(), None).await {
-        Ok(None) if !app.open => Problem::unauthorized("a token is needed").into_response(),
-        Ok(_) => app.metrics.render().into_response(),
-        Err(problem) => problem.into_response(),
+/// What it panicked with is told to the log alone, which the panic hook did.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::new(Kind::Internal).into_response()
+}
+
+/// What browsers are told about pages of other origins; nothing, if none may call.
+fn cors(config: &Config) -> Option<CorsLayer> {
+    if config.cors_origins.is_empty() {
+        return None;
     }
-}
-
-/// Gives every error the form of the document that its path belongs to.
-async fn formed(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is = |families: &[&str]| families.iter().any(|family| path.starts_with(family));
-    let coordinator = [
-        "/api/hosts",
-        "/api/zones",
-        "/api/sessions",
-        "/api/signaling",
-        "/api/monitoring",
-        "/api/v1",
+    let told = [
+        "x-request-id",
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "retry-after",
     ];
-    let render: Render = if is(&coordinator) {
-        api::coordinator::render
-    } else if is(&["/v1"]) {
-        auth::routes::render
-    } else {
-        api::fog::render
-    };
-    in_form(next.run(request).await, render)
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(config.cors_origins.iter().cloned()))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("x-api-key"),
+            X_REQUEST_ID,
+        ])
+        .expose_headers(told.map(HeaderName::from_static));
+    Some(layer)
 }

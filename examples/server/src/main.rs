@@ -1,80 +1,132 @@
-//! The reference server: published API documents over HTTP, served from one fog.
-//!
-//! Handlers parse, call the core once, and render; every rule is the library's.
+//! The program: reads its settings, serves until it is told to stop, and says where everything is.
 
-mod api;
-mod app;
-mod auth;
-mod config;
-mod edge;
-mod events;
-mod problem;
-mod signaling;
+use std::io::Write;
+use std::process::ExitCode;
 
-use std::net::SocketAddr;
-
-use anyhow::Context;
-use tokio::net::TcpListener;
+use anyhow::{Context, Result};
+use clap::Parser;
+use fogcore_server::Server;
+use fogcore_server::config::{Config, Flags, SecretSource, Settings};
 use tracing_subscriber::EnvFilter;
 
-use self::config::Config;
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let (config, check_only) = Config::read()?;
-    config.check()?;
-    if check_only {
-        say("the configuration is fine");
-        return Ok(());
+/// What the shell is told of settings that make no sense, as of wrong flags.
+const WRONG_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let variable = |name: &str| std::env::var(name).ok();
+    let config = Settings::gather(&flags, variable).and_then(Config::from_settings);
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(WRONG_SETTINGS);
+        }
+    };
+    if flags.check_config {
+        say(&summary(&config));
+        return ExitCode::SUCCESS;
     }
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if config.debug { "debug,sqlx=info" } else { "info" }));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if config.log_json {
-        logs.json().init();
-    } else {
-        logs.init();
-    }
-
-    let app = app::App::open(&config).await?;
-    let listener = TcpListener::bind((config.host, config.port)).await;
-    let listener = listener.with_context(|| format!("{}:{} is taken", config.host, config.port))?;
-    let address = listener.local_addr()?;
-    say(&format!("fogcore-server listens on http://{address}"));
-    say(&format!("  documents  http://{address}/docs"));
-    say(&format!("  database   {}", config.shown_database()));
-    let stopping = app.stopping.clone();
-    let router = app::router(&app).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            asked_to_stop().await;
-            // Sockets end by themselves; requests that run are finished.
-            stopping.cancel();
-        })
-        .await?;
-    app.close().await;
-    Ok(())
-}
-
-/// Until Ctrl-C or a request to terminate.
-async fn asked_to_stop() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
         }
     }
-    let _ = interrupted.await;
 }
 
-/// Tells whoever started it, if they still listen.
-fn say(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// To whoever still reads: a server does not end because nobody does.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn run(config: Config) -> Result<()> {
+    log(&config);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all();
+    if let Some(workers) = config.workers {
+        runtime.worker_threads(workers);
+    }
+    runtime.build()?.block_on(async {
+        let (summary, stop) = (summary(&config), told_to_stop()?);
+        let server = Server::start(config).await?;
+        let url = server.url();
+        say(&format!("fogcore-server listens on {url}\n{summary}\ndocuments {url}/docs"));
+        stop.await;
+        tracing::info!("stopping");
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// Where everything is, without a secret.
+fn summary(config: &Config) -> String {
+    let secret = match &config.secret {
+        SecretSource::Given(_) => "as given".to_owned(),
+        SecretSource::File(path) => path.display().to_string(),
+    };
+    let access = if config.open {
+        "open to this machine below /api; everywhere else a token is needed"
+    } else {
+        "a token is needed"
+    };
+    let admin = match &config.admin {
+        Some(admin) => &admin.email,
+        None => "none: set ADMIN_EMAIL and ADMIN_PASSWORD to have one",
+    };
+    format!(
+        "address   {}\ndata      {}\ndatabase  {}\nsecret    {secret}\nadmin     {admin}\naccess    {access}",
+        config.address,
+        config.data_dir.display(),
+        without_password(&config.database_url),
+    )
+}
+
+/// The URL as it may be shown.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+fn log(config: &Config) {
+    let usual = if config.debug { "debug,sqlx=info,hyper=info" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json_logs {
+        lines.json().init();
+    } else {
+        lines.init();
+    }
+}
+
+/// Ctrl-C or, as service managers have it, SIGTERM. Listened for from now on, so that none is missed
+/// once others know that we are here.
+#[cfg(unix)]
+fn told_to_stop() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let mut interrupted = listen(SignalKind::interrupt())?;
+    let mut terminated = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+fn told_to_stop() -> Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without it, there is another way to end a program.
+        let _ = tokio::signal::ctrl_c().await.context("cannot listen for Ctrl-C");
+    })
 }

@@ -4,6 +4,7 @@
 mod connection;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::connection::Connection;
 pub(in crate::fog) use self::connection::Rooms;
@@ -168,6 +169,30 @@ impl Signaling {
         limit: usize,
     ) -> Result<Vec<Session>> {
         self.shared.stores.signals.sessions(filter, after, limit).await
+    }
+
+    /// Ends the open sessions in which nothing happened for so long, and says how many those were.
+    /// By itself the fog ends them after [`SignalingPolicy::idle_after`].
+    ///
+    /// # Errors
+    /// What the store says; sessions that were ended before stay so.
+    ///
+    /// [`SignalingPolicy::idle_after`]: crate::signaling::SignalingPolicy::idle_after
+    pub async fn end_idle(&self, idle: Duration) -> Result<usize> {
+        let filter = SessionFilter { open: true, ..SessionFilter::default() };
+        let (mut ended, mut after) = (0, 0);
+        loop {
+            let page = self.sessions(&filter, after, MAX_PAGE).await?;
+            for session in &page {
+                let change = SessionChange::EndIfIdle(idle);
+                let session = self.shared.change_session(&session.id, change).await?;
+                ended += usize::from(!session.status.is_open());
+            }
+            match page.last() {
+                Some(last) if page.len() == MAX_PAGE => after = last.number,
+                _ => return Ok(ended),
+            }
+        }
     }
 
     /// Leaves a signal for the others of a session, durably; for peers that poll.
