@@ -20,10 +20,11 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::api::{self, coordinator, fog};
 use crate::auth::{self, Auth};
 use crate::config::Config;
+use crate::http::kept::Kept;
 use crate::http::problem::{Kind, Problem};
 use crate::http::quota::Quotas;
 use crate::http::request_id::X_REQUEST_ID;
-use crate::http::{admit, family, headers, request_id, watch};
+use crate::http::{admit, family, headers, kept, request_id, watch};
 use crate::store::IdentityStore;
 use crate::ws::{self, Hub};
 
@@ -47,6 +48,8 @@ pub struct Shared {
     pub store: Arc<dyn IdentityStore>,
     /// How much they ask.
     pub quotas: Quotas,
+    /// What many ask for.
+    pub kept: Arc<Kept>,
     /// Who listens.
     pub hub: Arc<Hub>,
     /// What was paid today, as far as it was read.
@@ -87,6 +90,7 @@ pub fn router(app: App) -> Router {
     // The last one is the outermost.
     routes
         .layer(DefaultBodyLimit::max(app.config.limits.body))
+        .layer(middleware::from_fn_with_state(app.clone(), kept::forget))
         .layer(middleware::from_fn_with_state(app.clone(), admit::admit))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,

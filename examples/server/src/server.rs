@@ -19,13 +19,14 @@ use crate::http::problem::Problem;
 use crate::http::quota::Quotas;
 use crate::listen::{self, Door};
 use crate::store;
-use crate::ws::Hub;
-use crate::{api, tls};
+use crate::{api, tls, ws};
 
 /// How often other processes' revocations are read: so long a token may live on there.
 const LEARN_EVERY: Duration = Duration::from_secs(2);
 /// How often what has ended by itself is removed from the store.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// Beats come from everywhere and all the time: they are on the disk a second later, many at once.
+const BEATS_WITHIN: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A server that runs.
@@ -69,13 +70,14 @@ impl Server {
             auth,
             store,
             quotas: Quotas::new(COUNTED_APART),
+            kept: Arc::default(),
             hub: Arc::default(),
             rewards: api::fog::RewardsToday::default(),
             prometheus,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        app.tasks.spawn(Hub::run(app.hub.clone(), app.fog.clone(), app.stopping.clone()));
+        app.tasks.spawn(ws::run(app.clone()));
         app.tasks.spawn(keep_house(app.clone()));
         let limits = app.config.limits.clone();
         let door = Door { listener, tls, limits, stopping: app.stopping.clone() };
@@ -124,7 +126,7 @@ impl Server {
 /// nodes.
 fn fog_config() -> FogConfig {
     let liveness = LivenessPolicy { suspect_after: MINUTE, offline_after: MINUTE };
-    FogConfig { liveness, ..FogConfig::default() }
+    FogConfig { liveness, beats_within: BEATS_WITHIN, ..FogConfig::default() }
 }
 
 /// Problems say what to do; at the start, the operator is the one to do it.

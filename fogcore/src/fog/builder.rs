@@ -1,6 +1,7 @@
 //! Making a fog.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
@@ -19,7 +20,7 @@ use crate::event::EventBus;
 use crate::id::IdSource;
 use crate::ledger::Account;
 use crate::scheduler::{Meter, settlement};
-use crate::storage::{self, Stores};
+use crate::storage::{self, BufferedNodes, Stores};
 use crate::time::{Clock, SystemClock};
 
 /// Makes a [`Fog`].
@@ -154,8 +155,16 @@ impl FogBuilder {
                 .map_err(|error| Error::new(ErrorKind::Unavailable, error))?,
         };
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let within = self.config.beats_within;
+        let buffered = (within > Duration::ZERO)
+            .then(|| Arc::new(BufferedNodes::new(stores.nodes.clone(), clock.clone(), within)));
+        let stores = match &buffered {
+            Some(buffered) => Stores { nodes: buffered.clone(), ..stores },
+            None => stores,
+        };
         let shared = Arc::new(Shared {
             stores,
+            buffered,
             meter: self.meter.unwrap_or_else(|| Arc::new(SystemMeter)),
             failing: Failing::new(self.config.failover.clone(), &*clock)?,
             clock,
@@ -187,6 +196,7 @@ impl FogBuilder {
         if !self.manual {
             shared.tasks.spawn(super::maintenance::run(shared.clone()));
             shared.tasks.spawn(super::scaling::run(shared.clone()));
+            shared.tasks.spawn(super::nodes::write_beats(shared.clone()));
         }
         Ok(fog)
     }

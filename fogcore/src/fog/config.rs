@@ -59,6 +59,10 @@ pub struct FogConfig {
     pub lease: Duration,
     /// Time between two beats of a worker's node. Default 10 s: three missed make it suspect.
     pub heartbeat_every: Duration,
+    /// How late a beat may reach the store after it was answered, up to 5 s. Default 0: not at all. For
+    /// processes that hear of many nodes; a crash loses so much of what they told, and each of these
+    /// processes sees so late what others write about nodes.
+    pub beats_within: Duration,
     /// Time between two looks for leases, deadlines and backoffs that ran out. Default 250 ms.
     pub maintain_every: Duration,
     /// How long an idle worker waits before it asks again, unless work is submitted in its own
@@ -91,6 +95,7 @@ impl Default for FogConfig {
             max_rivals: 8,
             lease: Duration::from_secs(30),
             heartbeat_every: Duration::from_secs(10),
+            beats_within: Duration::ZERO,
             maintain_every: Duration::from_millis(250),
             idle_poll: Duration::from_millis(50),
             progress_every: Duration::from_secs(1),
@@ -119,6 +124,9 @@ impl FogConfig {
                 let range = format!("{time:?} is not between {least:?} and 1 day");
                 return Err(Error::invalid(field, range));
             }
+        }
+        if self.beats_within > Duration::from_secs(5) {
+            return Err(Error::invalid("beats_within", "at most 5 s are allowed"));
         }
         if !(1..=1 << 20).contains(&self.event_capacity) {
             return Err(Error::invalid("event_capacity", "must be between 1 and 1048576"));

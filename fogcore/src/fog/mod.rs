@@ -95,7 +95,7 @@ use crate::registry::Node;
 use crate::scheduler::Meter;
 use crate::scheduler::policy::Experience;
 use crate::scheduler::queue::Durations;
-use crate::storage::Stores;
+use crate::storage::{BufferedNodes, Stores};
 use crate::time::Clock;
 
 /// A handle on a fog. Clones share everything.
@@ -110,6 +110,8 @@ pub struct Fog {
 #[derive(Debug)]
 pub(crate) struct Shared {
     stores: Stores,
+    /// The nodes' store again, if it keeps beats for a while.
+    buffered: Option<Arc<BufferedNodes>>,
     clock: Arc<dyn Clock>,
     meter: Arc<dyn Meter>,
     config: FogConfig,
@@ -227,5 +229,6 @@ impl Fog {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.shared.write_beats().await;
     }
 }

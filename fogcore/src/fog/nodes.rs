@@ -1,5 +1,7 @@
 //! Who is there: nodes come, beat and go.
 
+use std::sync::Arc;
+
 use super::{Fog, Shared};
 use crate::error::Result;
 use crate::event::Event;
@@ -94,7 +96,32 @@ impl Fog {
     }
 }
 
+/// Writes beats that wait, as long as there are such.
+pub(super) async fn write_beats(shared: Arc<Shared>) {
+    if shared.buffered.is_none() {
+        return;
+    }
+    // Twice, so that one that just missed it is in time.
+    let every = shared.config.beats_within / 2;
+    loop {
+        tokio::select! {
+            // Also whoever drops the fog without a shutdown loses nothing.
+            () = shared.stopping.cancelled() => return shared.write_beats().await,
+            () = shared.clock.sleep(every) => shared.write_beats().await,
+        }
+    }
+}
+
 impl Shared {
+    /// Writes beats that wait. What the store does not take waits on.
+    pub(super) async fn write_beats(&self) {
+        if let Some(buffered) = &self.buffered
+            && let Err(error) = buffered.flush().await
+        {
+            tracing::warn!(%error, "beats wait, because they cannot be written");
+        }
+    }
+
     async fn running_on(&self, node: &NodeId) -> Result<Vec<Task>> {
         self.stores.tasks.running(std::slice::from_ref(node), MAX_PAGE).await
     }

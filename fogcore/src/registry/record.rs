@@ -1,5 +1,7 @@
 //! What the registry keeps of a node, and how a beat changes it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -32,6 +34,9 @@ pub enum Beat {
     Stale(NodeRecord),
 }
 
+/// How long a beat may be on its way to where it is kept.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+
 impl NodeRecord {
     /// The record of a node that registers at `now`.
     #[must_use]
@@ -48,9 +53,15 @@ impl NodeRecord {
         Self { node, registered_at, last_seen: now, heartbeat: None, power }
     }
 
-    /// Takes in a heartbeat; false, and nothing changed, if it is not newer than the last one.
+    /// Takes in a heartbeat; false, and nothing changed, if it is not newer than the last one, or if
+    /// it was heard of up to five seconds before the node registered: it took a while to get here,
+    /// and is of the registration before. (Much longer before, the clock was set back.)
     pub fn beat(&mut self, beat: Heartbeat, now: Timestamp, policy: &PowerPolicy) -> bool {
         if self.heartbeat.as_ref().is_some_and(|last| beat.sequence <= last.sequence) {
+            return false;
+        }
+        let before = self.last_seen.since(now);
+        if self.heartbeat.is_none() && before > Duration::ZERO && before <= UNDER_WAY {
             return false;
         }
         if let Some(power) = &beat.power {

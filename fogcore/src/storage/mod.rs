@@ -14,6 +14,7 @@
 //! # }).unwrap();
 //! ```
 
+mod buffered;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod calls;
 #[cfg(feature = "conformance")]
@@ -42,6 +43,8 @@ use crate::registry::NodeStore;
 use crate::scheduler::market::MarketStore;
 use crate::scheduler::{SchedulerError, Task, TaskStore};
 use crate::signaling::SignalStore;
+
+pub(crate) use self::buffered::BufferedNodes;
 
 /// The stores of all domains. Clones share them.
 #[derive(Clone)]

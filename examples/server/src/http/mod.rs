@@ -6,6 +6,7 @@ pub mod client;
 pub mod extract;
 pub mod family;
 pub mod headers;
+pub mod kept;
 pub mod problem;
 pub mod quota;
 pub mod request_id;

@@ -9,9 +9,9 @@ use fogcore::event::{Event, Notice};
 use fogcore::id::{AccountId, TaskId, TransferId};
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
 
 use super::message::{Audience, Channel, Outgoing, envelope, fields};
+use crate::app::App;
 
 /// Messages that are kept for a slow reader.
 const CAPACITY: usize = 1_024;
@@ -64,24 +64,26 @@ impl Hub {
         // An error only says that nobody listens.
         let _ = self.bus.send(Arc::new(message));
     }
+}
 
-    /// Listens to the fog until `stopping`.
-    pub async fn run(self: Arc<Self>, fog: Fog, stopping: CancellationToken) {
-        let mut events = fog.subscribe();
-        loop {
-            let notice = tokio::select! {
-                notice = events.next() => notice,
-                () = stopping.cancelled() => return,
-            };
-            match notice {
-                None => return,
-                // Finding out who may hear costs a look into the store.
-                Some(_) if self.bus.receiver_count() == 0 => {}
-                Some(Notice::Missed(events)) => self.tell(missed(&fog, events)),
-                Some(Notice::Event(event)) => {
-                    if let Some(message) = message(&fog, &event).await {
-                        self.tell(message);
-                    }
+/// Listens to the fog until the server stops.
+pub async fn run(app: App) {
+    let (hub, fog) = (&app.hub, &app.fog);
+    let mut events = fog.subscribe();
+    loop {
+        let notice = tokio::select! {
+            notice = events.next() => notice,
+            () = app.stopping.cancelled() => return,
+        };
+        app.kept.changed();
+        match notice {
+            None => return,
+            // Finding out who may hear costs a look into the store.
+            Some(_) if hub.bus.receiver_count() == 0 => {}
+            Some(Notice::Missed(events)) => hub.tell(missed(fog, events)),
+            Some(Notice::Event(event)) => {
+                if let Some(message) = message(fog, &event).await {
+                    hub.tell(message);
                 }
             }
         }

@@ -9,4 +9,4 @@ pub mod message;
 pub mod routes;
 mod socket;
 
-pub use self::hub::Hub;
+pub use self::hub::{Hub, run};

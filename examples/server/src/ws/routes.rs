@@ -17,6 +17,9 @@ use crate::http::problem::{Kind, Problem};
 /// The largest message of a client, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 
+/// Bytes that are read from a socket at once: most messages are smaller.
+pub(crate) const READ_BUFFER: usize = 4 << 10;
+
 /// The socket's route.
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(connect))
@@ -51,11 +54,12 @@ async fn connect(
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app)
         .await
         .map_err(|_| Problem::told(Kind::BadRequest, "this is a WebSocket: ask for an upgrade"))?;
-    Ok(upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(
-        move |socket| {
-            let tasks = app.tasks.clone();
-            // Counted, so that stopping waits for it.
-            tasks.track_future(Socket::new(app, socket).serve(identity))
-        },
-    ))
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    // Most sockets idle, which should cost little.
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).write_buffer_size(0);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let tasks = app.tasks.clone();
+        // Counted, so that stopping waits for it.
+        tasks.track_future(Socket::new(app, socket).serve(identity))
+    }))
 }

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::http::extract::{Query, number};
 use crate::http::problem::{Kind, Problem};
+use crate::ws::routes::READ_BUFFER;
 
 /// The largest message of a client, in bytes: a session description with many candidates.
 const MAX_MESSAGE: usize = 128 << 10;
@@ -110,7 +111,7 @@ async fn connect(
         .await
         .map_err(|_| Problem::told(Kind::BadRequest, "this is a WebSocket: ask for an upgrade"))?;
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
-    // As many buffers as sockets: what idles should cost little.
+    // Most sockets idle, which should cost little.
     let upgrade = upgrade.read_buffer_size(READ_BUFFER).write_buffer_size(0);
     Ok(upgrade.on_upgrade(move |socket| {
         let tasks = app.tasks.clone();
@@ -120,9 +121,6 @@ async fn connect(
         tasks.track_future(talk.run(session, resume, handshake.after.unwrap_or_default()))
     }))
 }
-
-/// Bytes that are read from a socket at once: most messages are smaller.
-const READ_BUFFER: usize = 4 << 10;
 
 /// The peer of that name, which must be the caller's.
 fn named(identity: &Identity, text: &str) -> Result<PeerId, Problem> {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
 use fogcore::id::NodeId;
 use fogcore::registry::{Beat, MAX_PAGE, Node, NodeFilter, NodeKind, NodeRecord, page_limit};
 use fogcore::signaling::{Session, SessionFilter};
@@ -122,8 +123,10 @@ async fn get(
     State(app): State<App>,
     Reader(_): Reader,
     PathText(id): PathText,
-) -> Result<Json<HostAnswer>, Problem> {
-    Ok(Json(told(&app, &found(&app, &id).await?).await?))
+    asked: Uri,
+) -> Result<Response, Problem> {
+    let made = async { told(&app, &found(&app, &id).await?).await };
+    app.kept.json(&**app.fog.clock(), &asked, made).await
 }
 
 /// The hosts, by id.
@@ -132,16 +135,20 @@ async fn get(
 async fn list(
     State(app): State<App>,
     Reader(_): Reader,
+    uri: Uri,
     Query(asked): Query<HostsQuery>,
-) -> Result<Json<Vec<HostAnswer>>, Problem> {
+) -> Result<Response, Problem> {
     let limit = page_limit(asked.limit.unwrap_or(MAX_PAGE))?;
-    let mut hosts = all(&app, asked.min_quality_score).await?;
-    hosts.retain(|host| {
-        asked.status.is_none_or(|status| status == host.status)
-            && asked.after.as_deref().is_none_or(|after| host.host_id.as_str() > after)
-    });
-    hosts.truncate(limit);
-    Ok(Json(hosts))
+    let made = async {
+        let mut hosts = all(&app, asked.min_quality_score).await?;
+        hosts.retain(|host| {
+            asked.status.is_none_or(|status| status == host.status)
+                && asked.after.as_deref().is_none_or(|after| host.host_id.as_str() > after)
+        });
+        hosts.truncate(limit);
+        Ok(hosts)
+    };
+    app.kept.json(&**app.fog.clock(), &uri, made).await
 }
 
 /// Takes in how a host is.
