@@ -3,8 +3,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
 use fogcore::Fog;
@@ -15,16 +16,19 @@ use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::{self, coordinator, fog};
 use crate::auth::{self, Auth};
 use crate::config::Config;
+use crate::http::family::Family;
 use crate::http::kept::Kept;
 use crate::http::problem::{Kind, Problem};
 use crate::http::quota::Quotas;
 use crate::http::request_id::X_REQUEST_ID;
-use crate::http::{admit, family, headers, kept, request_id, watch};
+use crate::http::watch::Watch;
+use crate::http::{admit, family, headers, request_id};
 use crate::store::IdentityStore;
 use crate::ws::{self, Hub};
 
@@ -50,6 +54,8 @@ pub struct Shared {
     pub quotas: Quotas,
     /// What many ask for.
     pub kept: Arc<Kept>,
+    /// What is seen of requests.
+    pub watch: Watch,
     /// Who listens.
     pub hub: Arc<Hub>,
     /// What was paid today, as far as it was read.
@@ -87,22 +93,33 @@ pub fn router(app: App) -> Router {
         .merge(ws::routes::router())
         .split_for_parts();
     let routes = routes.merge(api::document::router(document));
-    // The last one is the outermost.
+    // The last one is the outermost. Few, because each costs every request something.
     routes
         .layer(DefaultBodyLimit::max(app.config.limits.body))
-        .layer(middleware::from_fn_with_state(app.clone(), kept::forget))
         .layer(middleware::from_fn_with_state(app.clone(), admit::admit))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             app.config.limits.request,
         ))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(app.fog.clock().clone(), family::render))
         .layer(option_layer(cors(&app.config)))
-        .layer(middleware::from_fn(headers::secure))
-        .layer(middleware::from_fn_with_state(app.clone(), watch::watch))
-        .layer(middleware::from_fn(request_id::name))
+        .layer(middleware::from_fn_with_state(app.clone(), around))
         .with_state(app)
+}
+
+/// What every answer has, whatever became of the request: a name, a form, headers, a line in the log.
+async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let clock = &**app.fog.clock();
+    let id = request_id::name(&mut request);
+    let family = Family::of(request.uri().path());
+    let is_page = request.uri().path().starts_with("/docs");
+    let watched = Watch::begin(clock, &request, &id);
+    let response = next.run(request).instrument(watched.span.clone()).await;
+    let mut response = family::render(family, response, clock, &id);
+    headers::secure(is_page, &mut response);
+    app.watch.end(clock, &watched, &response);
+    request_id::tell(id, &mut response);
+    response
 }
 
 /// What it panicked with is told to the log alone, which the panic hook did.

@@ -47,6 +47,8 @@ fn say(text: &str) {
 
 fn run(config: Config) -> Result<()> {
     log(&config);
+    #[cfg(unix)]
+    allow_many_files(config.limits.connections);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     if let Some(workers) = config.workers {
@@ -62,6 +64,20 @@ fn run(config: Config) -> Result<()> {
         server.stop().await;
         Ok(())
     })
+}
+
+/// A connection is a file: as many as the system lets this process have, rather than the few that it
+/// has to begin with.
+#[cfg(unix)]
+fn allow_many_files(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+    if maximum.is_some_and(|files| files < connections as u64) {
+        tracing::warn!(?maximum, connections, "fewer files may be open than connections");
+    }
 }
 
 /// Where everything is, without a secret.

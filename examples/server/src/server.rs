@@ -17,6 +17,7 @@ use crate::auth::{Auth, Secret, make_folder};
 use crate::config::{Config, SecretSource};
 use crate::http::problem::Problem;
 use crate::http::quota::Quotas;
+use crate::http::watch::Watch;
 use crate::listen::{self, Door};
 use crate::store;
 use crate::{api, tls, ws};
@@ -71,6 +72,7 @@ impl Server {
             store,
             quotas: Quotas::new(COUNTED_APART),
             kept: Arc::default(),
+            watch: Watch::default(),
             hub: Arc::default(),
             rewards: api::fog::RewardsToday::default(),
             prometheus,

@@ -138,6 +138,14 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<String>,
+    /// on or off: whether a second factor is asked for
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_mfa: Option<String>,
+    /// Origins whose pages may call, with commas between them
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors_origins: Option<String>,
     /// on or off
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -282,6 +282,7 @@ mod tests {
         nodes::a_removed_node_is_gone(&stores()).await;
     }
 
+    #[expect(clippy::unwrap_used, reason = "a test reports by panicking, its helpers included")]
     async fn sequence(store: &dyn NodeStore, node: &NodeId) -> Option<u64> {
         store.node(node).await.unwrap().unwrap().heartbeat.map(|beat| beat.sequence)
     }

@@ -42,7 +42,14 @@ pub async fn admit(State(app): State<App>, mut request: Request, next: Next) -> 
     let standing =
         app.config.rate_limit.then(|| app.quotas.take(&key, tier, app.fog.clock().elapsed()));
     let mut response = match enter(&app, &mut request, known, standing.as_ref()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let is_safe = request.method().is_safe();
+            let response = next.run(request).await;
+            if !is_safe {
+                app.kept.changed();
+            }
+            response
+        }
         Err(problem) => problem.into_response(),
     };
     if let Some(standing) = standing {

@@ -1,12 +1,8 @@
 //! The families of paths, and how each words a refusal.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fogcore::time::{Clock, Timestamp};
 use serde_json::Value;
@@ -58,10 +54,12 @@ impl Family {
 pub struct Worded;
 
 /// Writes what was refused in the words of the path's family.
-pub async fn render(State(clock): State<Arc<dyn Clock>>, request: Request, next: Next) -> Response {
-    let family = Family::of(request.uri().path());
-    let request_id = RequestId::of(request.extensions());
-    let response = next.run(request).await;
+pub fn render(
+    family: &Family,
+    response: Response,
+    clock: &dyn Clock,
+    request_id: &RequestId,
+) -> Response {
     let status = response.status();
     let is_refusal = status.is_client_error() || status.is_server_error();
     if !is_refusal || response.extensions().get::<Worded>().is_some() {

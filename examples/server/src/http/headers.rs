@@ -1,8 +1,6 @@
 //! What every answer says to browsers.
 
-use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::Response;
 
 /// Nothing may be loaded, framed or guessed. The documentation's page has scripts and styles of its
@@ -12,10 +10,8 @@ const OWN: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsa
                    img-src 'self' data:; connect-src 'self'; font-src 'self'; \
                    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// Adds the headers.
-pub async fn secure(request: Request, next: Next) -> Response {
-    let is_page = request.uri().path().starts_with("/docs");
-    let mut response = next.run(request).await;
+/// Adds the headers to an answer, which is a page of the documentation or is not.
+pub fn secure(is_page: bool, response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, if is_page { OWN } else { NOTHING }),
@@ -27,5 +23,4 @@ pub async fn secure(request: Request, next: Next) -> Response {
     }
     // Answers are about now, and some hold tokens.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }

@@ -1,28 +1,25 @@
 //! Answers that many ask for and that change seldom: they are kept, as they went over the wire, until
-//! anything changes, and for a second at most.
+//! anything changes, and for two seconds at most.
 //!
 //! A change is any request that may write, as soon as it is answered, and any event of the fog. What
-//! time alone changes, and what other processes write, is seen a second late.
+//! time alone changes, and what other processes write, is seen so much later.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fogcore::time::Clock;
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::app::App;
 
 /// How long an answer is good if nothing changes.
-pub const GOOD_FOR: Duration = Duration::from_secs(1);
+pub const GOOD_FOR: Duration = Duration::from_secs(2);
 
 /// Bytes that are kept at most.
 const MOST: usize = 16 << 20;
@@ -103,16 +100,6 @@ impl Kept {
     }
 }
 
-/// Forgets what is kept after each request that may write.
-pub async fn forget(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_safe = request.method().is_safe();
-    let response = next.run(request).await;
-    if !is_safe {
-        app.kept.changed();
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_good_until_something_changes_or_a_second_has_passed() {
+    async fn an_answer_is_good_until_something_changes_or_is_too_old() {
         let (kept, clock) = (Kept::default(), ManualClock::at(Timestamp::UNIX_EPOCH));
         assert_eq!(ask(&kept, &clock, "/a?b=1", 1).await, "1");
         assert_eq!(ask(&kept, &clock, "/a?b=1", 2).await, "1");

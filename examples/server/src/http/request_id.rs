@@ -1,8 +1,10 @@
 //! A name for each request, by which its answer and its lines in the log are found again.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::random;
@@ -23,8 +25,11 @@ impl RequestId {
         fits.then(|| Self(given.clone()))
     }
 
+    /// No secret, so it need not come from the operating system each time: this process, and a number.
     fn made() -> Self {
-        let name = random::hex::<8>();
+        static PROCESS: LazyLock<String> = LazyLock::new(random::hex::<8>);
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let name = format!("{}-{:x}", *PROCESS, NUMBER.fetch_add(1, Ordering::Relaxed));
         Self(HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("unnamed")))
     }
 
@@ -41,11 +46,14 @@ impl RequestId {
     }
 }
 
-/// Names the request, and its answer.
-pub async fn name(mut request: Request, next: Next) -> Response {
-    let id = RequestId::given(&request).unwrap_or_else(RequestId::made);
+/// Names the request.
+pub fn name(request: &mut Request) -> RequestId {
+    let id = RequestId::given(request).unwrap_or_else(RequestId::made);
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
+    id
+}
+
+/// Names its answer.
+pub fn tell(id: RequestId, response: &mut Response) {
     response.headers_mut().insert(X_REQUEST_ID, id.0);
-    response
 }
