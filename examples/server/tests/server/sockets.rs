@@ -1,68 +1,11 @@
 //! The socket: who may open it, and what is told on it.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::common::{Running, start, start_with};
-
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Socket {
-    async fn open(
-        running: &Running,
-        path: &str,
-        headers: &[(&'static str, &str)],
-    ) -> Result<Self, u16> {
-        let mut request =
-            format!("ws://{}{path}", running.address()).into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        match tokio_tungstenite::connect_async(request).await {
-            Ok((socket, _)) => Ok(Self(socket)),
-            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    async fn say(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.unwrap();
-    }
-
-    /// The next message that is no heartbeat.
-    async fn message(&mut self) -> Message {
-        loop {
-            let next = tokio::time::timeout(Duration::from_secs(15), self.0.next()).await;
-            match next.expect("a message").expect("an open socket").unwrap() {
-                Message::Ping(_) | Message::Pong(_) => {}
-                message => return message,
-            }
-        }
-    }
-
-    async fn hear(&mut self) -> Value {
-        match self.message().await {
-            Message::Text(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The first message of this type; others are passed over.
-    async fn hear_of(&mut self, kind: &str) -> Value {
-        loop {
-            let heard = self.hear().await;
-            if heard["type"] == kind {
-                return heard;
-            }
-        }
-    }
-}
+use crate::common::{start, start_with};
+use crate::socket::Socket;
 
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
