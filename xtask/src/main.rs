@@ -8,6 +8,7 @@ mod bench;
 mod figure;
 mod lint;
 mod postgres;
+mod server;
 mod stage;
 mod test;
 mod tools;

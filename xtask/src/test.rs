@@ -7,6 +7,7 @@ use xshell::{Shell, cmd};
 use crate::bench;
 use crate::lint;
 use crate::postgres::Postgres;
+use crate::server;
 use crate::stage::{self, Outcome, Stage};
 use crate::tools;
 
@@ -14,6 +15,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "tests", run: tests },
     Stage { name: "models", run: models },
     Stage { name: "exports", run: exports },
+    Stage { name: "api document", run: server::document },
+    Stage { name: "webrtc peers", run: server::peers },
 ];
 
 pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {

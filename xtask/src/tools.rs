@@ -13,6 +13,10 @@ pub(crate) const HLEDGER: Tool = Tool { name: "hledger", install: "apt-get insta
 pub(crate) const BEAN_CHECK: Tool =
     Tool { name: "bean-check", install: "apt-get install beancount" };
 
+pub(crate) const PYTHON: Tool = Tool { name: "python3", install: "apt-get install python3-venv" };
+pub(crate) const NODE: Tool = Tool { name: "node", install: "apt-get install nodejs" };
+pub(crate) const NPM: Tool = Tool { name: "npm", install: "apt-get install npm" };
+
 /// An outside program, and the line that installs it.
 pub(crate) struct Tool {
     name: &'static str,

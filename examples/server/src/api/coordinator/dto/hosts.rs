@@ -187,6 +187,7 @@ pub(crate) enum HostStatus {
 #[into_params(parameter_in = Query)]
 pub(crate) struct HostsQuery {
     /// In this status.
+    #[param(inline)]
     pub(crate) status: Option<HostStatus>,
     /// With at least this score, 0–100.
     #[serde(default, deserialize_with = "in_query::deserialize")]
@@ -225,7 +226,8 @@ pub(crate) struct HostAnswer {
     pub(crate) memory_mb: u64,
     /// Network.
     pub(crate) network_speed_mbps: u32,
-    /// Whether it takes players.
+    /// `ONLINE`, `OFFLINE`, `BUSY` or `MAINTENANCE`; in the dialect in lower case.
+    #[schema(value_type = String, example = "ONLINE")]
     pub(crate) status: HostStatus,
     /// How good it is, 0–100.
     pub(crate) quality_score: f64,

@@ -68,6 +68,7 @@ pub(crate) struct SessionsQuery {
     /// In this zone.
     pub(crate) zone_id: Option<String>,
     /// In this status.
+    #[param(inline)]
     pub(crate) status: Option<SessionState>,
     /// Only sessions behind the one with this number.
     #[serde(default, deserialize_with = "in_query::deserialize")]
@@ -90,7 +91,8 @@ pub(crate) struct SessionAnswer {
     pub(crate) host_id: u64,
     /// The number of the zone; 0 if the zone is gone.
     pub(crate) zone_id: u64,
-    /// How it is.
+    /// `PENDING`, `ACTIVE`, `ENDED` or `FAILED`; in the dialect in lower case.
+    #[schema(value_type = String, example = "ACTIVE")]
     pub(crate) status: SessionState,
     /// Players at most.
     pub(crate) max_players: u32,

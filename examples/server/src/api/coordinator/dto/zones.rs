@@ -128,6 +128,7 @@ pub(crate) struct ZonesQuery {
     #[param(value_type = Option<bool>)]
     pub(crate) p2p_enabled: Option<bool>,
     /// In this status.
+    #[param(inline)]
     pub(crate) status: Option<ZoneState>,
     /// Only zones behind the one with this number.
     #[serde(default, deserialize_with = "number::deserialize")]
@@ -152,7 +153,8 @@ pub(crate) struct ZoneAnswer {
     pub(crate) zone_display_name: String,
     /// The map that is played.
     pub(crate) map_name: String,
-    /// Whether it takes sessions.
+    /// `ENABLED`, `DISABLED` or `MAINTENANCE`; in the dialect in lower case.
+    #[schema(value_type = String, example = "ENABLED")]
     pub(crate) status: ZoneState,
     /// Players of a session at most.
     pub(crate) max_players: u32,

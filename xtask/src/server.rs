@@ -1,0 +1,62 @@
+//! The server as programs in other languages see it: its document, asked for everything that it
+//! allows, and WebRTC peers of another implementation, which meet through its signaling.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use xshell::{Shell, cmd};
+
+use crate::bench;
+use crate::stage::Outcome;
+use crate::tools;
+
+/// How many requests are made up for each operation; the longer, the more is found.
+const EXAMPLES: &str = "FOGCORE_SCHEMA_EXAMPLES";
+
+/// The server's program, built.
+fn program(sh: &Shell) -> Result<PathBuf> {
+    cmd!(sh, "cargo build --package fogcore-server --all-features").run()?;
+    let name = format!("fogcore-server{}", std::env::consts::EXE_SUFFIX);
+    Ok(bench::target_directory(sh, "Cargo.toml")?.join("debug").join(name))
+}
+
+/// No 500, and nothing that the document does not tell of.
+pub(crate) fn document(sh: &Shell) -> Result<Outcome> {
+    let Some(python) = tools::PYTHON.locate(sh) else {
+        return Ok(Outcome::Skipped(tools::PYTHON.missing()));
+    };
+    let venv = bench::target_directory(sh, "Cargo.toml")?.join("schemathesis");
+    if cmd!(sh, "{python} -m venv {venv}").run().is_err() {
+        tools::install_packages(sh, &["python3-venv"]);
+        if cmd!(sh, "{python} -m venv {venv}").run().is_err() {
+            let missing = "python3 has no module venv – apt-get install python3-venv";
+            return Ok(Outcome::Skipped(missing.to_owned()));
+        }
+    }
+    let python = venv.join("bin/python");
+    let requirements = "examples/server/tests/document/requirements.txt";
+    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check -r {requirements}")
+        .run()?;
+    let examples = sh.var(EXAMPLES).unwrap_or_else(|_| "5".to_owned());
+    let program = program(sh)?;
+    cmd!(sh, "{python} examples/server/tests/document/check.py {program} {examples}").run()?;
+    Ok(Outcome::Passed)
+}
+
+/// Peers of libwebrtc, which is what browsers have.
+pub(crate) fn peers(sh: &Shell) -> Result<Outcome> {
+    if let Some(missing) = [tools::NODE, tools::NPM].iter().find(|tool| tool.locate(sh).is_none()) {
+        return Ok(Outcome::Skipped(missing.missing()));
+    }
+    let program = program(sh)?;
+    // Beside the build, so that the tree stays as it is.
+    let folder = bench::target_directory(sh, "Cargo.toml")?.join("peers");
+    sh.create_dir(&folder)?;
+    for file in ["package.json", "package-lock.json", "meet.mjs"] {
+        sh.copy_file(format!("examples/server/tests/peers/{file}"), &folder)?;
+    }
+    let _folder = sh.push_dir(&folder);
+    cmd!(sh, "npm ci --no-audit --no-fund").run()?;
+    cmd!(sh, "node meet.mjs {program}").run()?;
+    Ok(Outcome::Passed)
+}
