@@ -12,6 +12,7 @@ mod door;
 mod economy;
 mod hosts;
 mod identity;
+mod kill;
 mod program;
 mod readme;
 mod refusals;

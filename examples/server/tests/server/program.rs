@@ -14,7 +14,7 @@ use crate::common::{ADMIN, PASSWORD, SECRET};
 #[path = "../../../../fogcore/tests/common/postgres.rs"]
 mod postgres;
 
-fn program(folder: &Path, settings: &[(&str, &str)]) -> Command {
+pub(crate) fn program(folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fogcore-server"));
     command.env_clear().env("DATA_DIR", folder).env("PORT", "0").env("RATE_LIMIT", "off");
     command.envs(settings.iter().copied()).kill_on_drop(true);
@@ -23,7 +23,7 @@ fn program(folder: &Path, settings: &[(&str, &str)]) -> Command {
 }
 
 /// Starts it, and waits until it says where it listens.
-async fn started(mut command: Command) -> (Child, String) {
+pub(crate) async fn started(mut command: Command) -> (Child, String) {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next_line().await.unwrap().unwrap_or_default();
