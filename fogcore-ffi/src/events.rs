@@ -237,7 +237,7 @@ impl From<Numbered> for NumberedEvent {
 /// Hears of events. Implemented by the app.
 #[uniffi::export(callback_interface)]
 #[async_trait]
-pub trait EventListener: Send + Sync {
+pub trait ForeignListener: Send + Sync {
     /// Takes some events. They count as heard when it returns; if it throws, it hears no more, and
     /// whoever pulls or listens to the same feed next hears them again.
     ///
@@ -392,7 +392,7 @@ impl Fog {
     pub fn listen(
         &self,
         feed: String,
-        listener: Box<dyn EventListener>,
+        listener: Box<dyn ForeignListener>,
     ) -> Result<Arc<Listening>, FogError> {
         let feed = Arc::clone(&self.feeds.open(self, feed)?.feed);
         let stop = CancellationToken::new();

@@ -15,11 +15,11 @@ use crate::ledger::{Account, AssetTotal, NewAccount, Transfer, TransferAnswer};
 use crate::node::{Node, NodeFilter, NodeStatus};
 use crate::options::FogOptions;
 use crate::runtime::Calls;
-use crate::scaling::{ForeignHook, ScaleHook, ScaleOptions};
+use crate::scaling::{ForeignHook, ForeignScaleHook, ScaleOptions};
 use crate::task::{
     Explanation, Submission, SubmitAnswer, Task, TaskCount, TaskFilter, TaskLog, TaskRequest,
 };
-use crate::worker::{Executor, Worker};
+use crate::worker::{ForeignExecutor, Worker};
 
 /// A fog: its nodes, tasks and accounts, in this process and all others on the same store.
 #[derive(Debug, uniffi::Object)]
@@ -34,6 +34,27 @@ pub struct Fog {
 impl Fog {
     fn lock(&self) -> MutexGuard<'_, Option<fogcore::Fog>> {
         self.fog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`open_fog`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(
+        url: String,
+        options: FogOptions,
+        scaling: Option<ScaleOptions>,
+        scale_hook: Option<Box<dyn ForeignScaleHook>>,
+    ) -> Result<Arc<Self>, FogError> {
+        let calls = Calls::default();
+        let mut builder = fogcore::Fog::builder().url(&url).config(options.into());
+        if let Some(hook) = scale_hook {
+            let policy = scaling.unwrap_or_default().into();
+            builder = builder.autoscaler(Autoscaler::new(policy)?, Arc::new(ForeignHook(hook)));
+        }
+        let fog = calls.finish(builder.open()).await?;
+        let (feeds, fog) = (Feeds::default(), Mutex::new(Some(fog)));
+        Ok(Arc::new(Self { fog, calls, feeds, _counted: Counted::new() }))
     }
 
     /// The core's handle.
@@ -51,32 +72,25 @@ fn limit(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
+/// Opens the fog on the store that `url` names: `memory:` or `sqlite:PATH` (the file is made if
+/// need be). With a `scale_hook`, an autoscaler asks it for more nodes, or gives some back; only
+/// one process of a fog should have one.
+///
+/// # Errors
+/// InvalidInput for options or a URL that make no sense; what the store says.
+// No constructor: the generator forgets to rename what an asynchronous one returns.
+#[uniffi::export]
+pub async fn open_fog(
+    url: String,
+    options: FogOptions,
+    scaling: Option<ScaleOptions>,
+    scale_hook: Option<Box<dyn ForeignScaleHook>>,
+) -> Result<Arc<Fog>, FogError> {
+    Fog::open(url, options, scaling, scale_hook).await
+}
+
 #[uniffi::export]
 impl Fog {
-    /// Opens the fog on the store that `url` names: `memory:` or `sqlite:PATH` (the file is made if
-    /// need be). With a `scale_hook`, an autoscaler asks it for more nodes, or gives some back; only
-    /// one process of a fog should have one.
-    ///
-    /// # Errors
-    /// InvalidInput for options or a URL that make no sense; what the store says.
-    #[uniffi::constructor]
-    pub async fn open(
-        url: String,
-        options: FogOptions,
-        scaling: Option<ScaleOptions>,
-        scale_hook: Option<Box<dyn ScaleHook>>,
-    ) -> Result<Arc<Self>, FogError> {
-        let calls = Calls::default();
-        let mut builder = fogcore::Fog::builder().url(&url).config(options.into());
-        if let Some(hook) = scale_hook {
-            let policy = scaling.unwrap_or_default().into();
-            builder = builder.autoscaler(Autoscaler::new(policy)?, Arc::new(ForeignHook(hook)));
-        }
-        let fog = calls.finish(builder.open()).await?;
-        let (feeds, fog) = (Feeds::default(), Mutex::new(Some(fog)));
-        Ok(Arc::new(Self { fog, calls, feeds, _counted: Counted::new() }))
-    }
-
     /// Stops: workers of this fog take no more tasks, what runs has
     /// [`FogOptions::grace`](crate::FogOptions::grace) to end, the rest is given back. Whoever
     /// waits is told, and the store is let go. Again, it does nothing. Given up, it goes on.
@@ -190,7 +204,7 @@ impl Fog {
         &self,
         node: Node,
         kinds: Vec<TaskKind>,
-        executor: Box<dyn Executor>,
+        executor: Box<dyn ForeignExecutor>,
         vitals: Heartbeat,
     ) -> Result<Arc<Worker>, FogError> {
         let fog = self.core()?;

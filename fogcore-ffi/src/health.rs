@@ -65,7 +65,7 @@ impl From<uniffi::UnexpectedUniFFICallbackError> for ProbeFailure {
 /// Asks a node whether it is well. Implemented by the app.
 #[uniffi::export(callback_interface)]
 #[async_trait]
-pub trait HealthProbe: Send + Sync {
+pub trait ForeignProbe: Send + Sync {
     /// Probes a node once; its call is cancelled when its time is over.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ pub trait HealthProbe: Send + Sync {
 }
 
 /// The other side's probe, as the core sees it.
-struct Foreign(Box<dyn HealthProbe>);
+struct Foreign(Box<dyn ForeignProbe>);
 
 impl fmt::Debug for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,7 +127,7 @@ impl Fog {
     /// InvalidInput for times that make no sense; Unavailable once the fog was shut down.
     pub fn watch(
         &self,
-        probe: Box<dyn HealthProbe>,
+        probe: Box<dyn ForeignProbe>,
         every: Option<Span>,
         timeout: Option<Span>,
     ) -> Result<Arc<HealthMonitor>, FogError> {

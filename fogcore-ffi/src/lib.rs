@@ -7,8 +7,8 @@
 //! - All work runs on this crate's own [runtime](runtime), whose threads are named. A call that
 //!   the other side gives up goes on to its end, so nothing is half done; a call that only waits
 //!   ends with whoever waited.
-//! - What the other side implements ([`Executor`], [`EventListener`], [`ScaleHook`],
-//!   [`HealthProbe`]) takes owned values and may throw: that fails the one attempt it belongs to.
+//! - What the other side implements ([`ForeignExecutor`], [`ForeignListener`], [`ForeignScaleHook`],
+//!   [`ForeignProbe`]) takes owned values and may throw: that fails the one attempt it belongs to.
 //! - No error has a field called `message`, and nothing is called `close`: both are names that
 //!   the generated Kotlin needs for itself.
 //!
@@ -54,24 +54,24 @@ pub use self::{
     balancing::{Balancer, BalancerOptions, CallFailure, Permit, PickRequest, Picked},
     breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerStats},
     error::FogError,
-    events::{EventFeed, EventListener, ListenerError, Listening, NumberedEvent},
-    fog::Fog,
+    events::{EventFeed, ForeignListener, ListenerError, Listening, NumberedEvent},
+    fog::{Fog, open_fog},
     handles::live_handles,
-    health::{HealthMonitor, HealthProbe, ProbeFailure},
+    health::{ForeignProbe, HealthMonitor, ProbeFailure},
     ledger::{
         Account, AssetTotal, NewAccount, Transfer, TransferAction, TransferAnswer, format_amount,
         parse_amount,
     },
     node::{Node, NodeFilter, NodeStatus, Rates},
     options::{FogOptions, PowerRules},
-    scaling::{ScaleAnswer, ScaleError, ScaleHook, ScaleOptions, ScaleRequest},
+    scaling::{ForeignScaleHook, ScaleAnswer, ScaleError, ScaleOptions, ScaleRequest},
     signaling::{Delivery, PeerConnection, PeerMail, Session, ZoneOptions},
     task::{
         Considered, Explanation, Retry, Submission, SubmitAnswer, Task, TaskCount, TaskFilter,
         TaskLog, TaskRequest, TaskRequirements,
     },
     values::{Refusal, Span},
-    worker::{ExecutionError, Executor, Job, JobControl, Output, Worker},
+    worker::{ExecutionError, ForeignExecutor, Job, JobControl, Output, Worker},
 };
 
 uniffi::setup_scaffolding!("fogcore");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use fogcore::balancer::autoscaler;
-use fogcore::balancer::{ScaleHook as Hook, ScalePolicy};
+use fogcore::balancer::{ScaleHook, ScalePolicy};
 use fogcore::id::NodeId;
 use fogcore::{Error, ErrorKind};
 
@@ -96,7 +96,7 @@ impl From<uniffi::UnexpectedUniFFICallbackError> for ScaleError {
 /// Makes nodes come and go. Implemented by the app.
 #[uniffi::export(callback_interface)]
 #[async_trait]
-pub trait ScaleHook: Send + Sync {
+pub trait ForeignScaleHook: Send + Sync {
     /// Asks for another number of nodes. It should answer when the request is taken, not when the
     /// nodes are there.
     ///
@@ -106,7 +106,7 @@ pub trait ScaleHook: Send + Sync {
 }
 
 /// The other side's hook, as the core sees it.
-pub(crate) struct ForeignHook(pub(crate) Box<dyn ScaleHook>);
+pub(crate) struct ForeignHook(pub(crate) Box<dyn ForeignScaleHook>);
 
 impl fmt::Debug for ForeignHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +115,7 @@ impl fmt::Debug for ForeignHook {
 }
 
 #[async_trait]
-impl Hook for ForeignHook {
+impl ScaleHook for ForeignHook {
     async fn scale(
         &self,
         request: &autoscaler::ScaleRequest,

@@ -19,7 +19,7 @@ use crate::runtime::Calls;
 /// it throws fails the attempt and nothing else.
 #[uniffi::export(callback_interface)]
 #[async_trait]
-pub trait Executor: Send + Sync {
+pub trait ForeignExecutor: Send + Sync {
     /// Does the job.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl JobControl {
 
 /// The other side's executor, as the core sees it.
 struct Foreign {
-    executor: Box<dyn Executor>,
+    executor: Box<dyn ForeignExecutor>,
     calls: Calls,
 }
 
@@ -191,7 +191,7 @@ impl Worker {
         calls: Calls,
         node: Node,
         kinds: Vec<TaskKind>,
-        executor: Box<dyn Executor>,
+        executor: Box<dyn ForeignExecutor>,
         vitals: Heartbeat,
     ) -> Result<Arc<Self>, FogError> {
         let executor: Arc<dyn scheduler::Executor> =

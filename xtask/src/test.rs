@@ -6,6 +6,7 @@ use xshell::{Shell, cmd};
 
 use crate::bench;
 use crate::lint;
+use crate::mobile;
 use crate::postgres::Postgres;
 use crate::stage::{self, Outcome, Stage};
 use crate::tools;
@@ -14,6 +15,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "tests", run: tests },
     Stage { name: "models", run: models },
     Stage { name: "exports", run: exports },
+    Stage { name: "kotlin", run: mobile::kotlin_tests },
+    Stage { name: "swift text", run: mobile::swift_text },
 ];
 
 pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {

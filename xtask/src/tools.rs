@@ -13,6 +13,10 @@ pub(crate) const HLEDGER: Tool = Tool { name: "hledger", install: "apt-get insta
 pub(crate) const BEAN_CHECK: Tool =
     Tool { name: "bean-check", install: "apt-get install beancount" };
 
+pub(crate) const JAVAC: Tool =
+    Tool { name: "javac", install: "a JDK, 17 or newer: apt-get install openjdk-17-jdk-headless" };
+pub(crate) const MAVEN: Tool = Tool { name: "mvn", install: "apt-get install maven" };
+
 /// An outside program, and the line that installs it.
 pub(crate) struct Tool {
     name: &'static str,

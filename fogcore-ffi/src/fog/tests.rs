@@ -68,7 +68,7 @@ fn request(kind: &str) -> TaskRequest {
 struct Script(AtomicUsize);
 
 #[async_trait]
-impl crate::Executor for Script {
+impl crate::ForeignExecutor for Script {
     async fn execute(
         &self,
         job: Job,
