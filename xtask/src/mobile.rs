@@ -210,6 +210,7 @@ fn swift_name(name: &str) -> String {
         "Fog" => "FogHandle".to_owned(),
         "Worker" => "WorkerHandle".to_owned(),
         "Job" => "JobRecord".to_owned(),
+        "Task" => "FogTask".to_owned(),
         other => other.to_owned(),
     }
 }
