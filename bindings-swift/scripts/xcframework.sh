@@ -14,7 +14,8 @@ simulators=(aarch64-apple-ios-sim x86_64-apple-ios)
 macs=(aarch64-apple-darwin x86_64-apple-darwin)
 for target in "$devices" "${simulators[@]}" "${macs[@]}"; do
     rustup target add "$target"
-    cargo build --package fogcore-ffi --profile release-small --target "$target"
+    cargo rustc --package fogcore-ffi --lib --crate-type staticlib --profile release-small \
+        --features silent --target "$target"
 done
 
 cargo xtask bindings swift

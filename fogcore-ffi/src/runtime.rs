@@ -7,9 +7,12 @@
 //! ([`Calls::wait`]).
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::LazyLock;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -36,6 +39,10 @@ pub(crate) fn enter() -> Result<tokio::runtime::EnterGuard<'static>, FogError> {
     Ok(runtime()?.enter())
 }
 
+/// Work of any kind. All calls are spawned as this one type: a type for each would be a third of the
+/// library.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The calls of one fog.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
@@ -44,6 +51,10 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    fn begin(&self, work: Work) -> Result<JoinHandle<()>, FogError> {
+        Ok(self.running.spawn_on(work, runtime()?.handle()))
+    }
+
     /// Does work to its end, whether anybody waits for that or not.
     ///
     /// # Errors
@@ -56,8 +67,9 @@ impl Calls {
         T: Send + 'static,
         E: Into<FogError> + Send + 'static,
     {
-        let joined = self.running.spawn_on(work, runtime()?.handle()).await;
-        joined.map_err(|error| FogError::internal(error.to_string()))?.map_err(Into::into)
+        let (work, told) = telling(work);
+        drop(self.begin(work)?);
+        told.await.unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Waits for something, as long as the caller does and the fog is there.
@@ -72,16 +84,18 @@ impl Calls {
         T: Send + 'static,
         E: Into<FogError> + Send + 'static,
     {
-        let work = AbortOnDropHandle::new(self.running.spawn_on(work, runtime()?.handle()));
+        let (work, told) = telling(work);
+        let _aborted_with_the_caller = AbortOnDropHandle::new(self.begin(work)?);
         tokio::select! {
-            joined = work => {
-                joined.map_err(|error| FogError::internal(error.to_string()))?.map_err(Into::into)
-            }
+            told = told => told.unwrap_or_else(|_| Err(panicked())),
             () = self.stopping.cancelled() => Err(FogError::shut_down()),
         }
     }
 
     /// Does something in the background until it ends, or the fog does.
+    ///
+    /// # Errors
+    /// Unavailable if there are no threads.
     pub(crate) fn spawn(
         &self,
         work: impl Future<Output = ()> + Send + 'static,
@@ -93,8 +107,7 @@ impl Calls {
                 () = stopping.cancelled() => {}
             }
         };
-        self.running.spawn_on(until_stopped, runtime()?.handle());
-        Ok(())
+        self.begin(Box::pin(until_stopped)).map(drop)
     }
 
     /// Gives up what only waits, and returns when everything else is done.
@@ -103,6 +116,26 @@ impl Calls {
         self.running.close();
         self.running.wait().await;
     }
+}
+
+/// The work, and who is told what came of it; nobody is, if it panics.
+fn telling<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> (Work, oneshot::Receiver<Result<T, FogError>>)
+where
+    T: Send + 'static,
+    E: Into<FogError> + Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let work = async move {
+        // Nobody may be there to hear it.
+        let _ = tell.send(work.await.map_err(Into::into));
+    };
+    (Box::pin(work), told)
+}
+
+fn panicked() -> FogError {
+    FogError::internal("the call panicked; its thread told more on its standard error")
 }
 
 #[cfg(test)]

@@ -41,27 +41,50 @@ pub(crate) enum Language {
 /// Builds the native library and writes the sources that belong to it.
 pub(crate) fn bindings(sh: &Shell, args: &Args) -> Result<()> {
     let library = build(sh, &args.profile)?;
-    if args.profile == SMALL {
+    // The generator reads symbols that a stripped library has no more; what it says is the same.
+    let described = if args.profile == SMALL {
         println!("{}", size(&library)?);
-    }
+        build(sh, "dev")?
+    } else {
+        library.clone()
+    };
     match args.language {
         Language::Kotlin => {
             let target = Path::new(KOTLIN).join("fogcore/target");
-            generate(sh, "kotlin", &library, &target.join("generated-sources/uniffi"))?;
+            generate(sh, "kotlin", &described, &target.join("generated-sources/uniffi"))?;
             let (folder, file) = jna_place()?;
             let inside = sh.current_dir().join(&target).join("native").join(folder);
             fs::create_dir_all(&inside)?;
             fs::copy(&library, inside.join(file))
                 .context("the library into the jar's resources")?;
         }
-        Language::Swift => generate(sh, "swift", &library, Path::new(SWIFT))?,
+        Language::Swift => generate(sh, "swift", &described, Path::new(SWIFT))?,
     }
     Ok(())
 }
 
+/// Parts of SQLite that the bundled build has, and no query of ours uses.
+const SQLITE_WITHOUT: &str = "-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS \
+    -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_DBSTAT_VTAB";
+
 /// Without the workspace's other members: they would bring features along that no phone needs.
 fn build(sh: &Shell, profile: &str) -> Result<PathBuf> {
-    cmd!(sh, "cargo build --package fogcore-ffi --profile {profile}").run()?;
+    let command = cmd!(sh, "cargo rustc --package fogcore-ffi --lib --profile {profile}")
+        // Alone: cargo optimises nothing across crates where an rlib is made as well.
+        .args(["--crate-type", "cdylib"]);
+    if profile == SMALL {
+        // Functions that came out the same are kept once, where the linker is LLVM's.
+        let fold = if cfg!(target_os = "linux") { "-C link-arg=-Wl,--icf=all" } else { "" };
+        command
+            .args(["--features", "silent"])
+            .env("LIBSQLITE3_FLAGS", SQLITE_WITHOUT)
+            // C is never unwound through.
+            .env("CFLAGS", "-fno-asynchronous-unwind-tables")
+            .env("RUSTFLAGS", fold)
+            .run()?;
+    } else {
+        command.run()?;
+    }
     let folder = if profile == "dev" { "debug" } else { profile };
     let (_, file) = jna_place()?;
     Ok(bench::target_directory(sh, "Cargo.toml")?.join(folder).join(file))
