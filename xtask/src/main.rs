@@ -55,8 +55,8 @@ fn run(command: Command) -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(workspace_root()?);
     match command {
-        Command::Test(args) => test::run(&sh, args),
-        Command::Lint(args) => lint::run(&sh, args),
+        Command::Test(args) => test::run(&sh, &args),
+        Command::Lint(args) => lint::run(&sh, &args),
         Command::Bench(args) => bench::run(&sh, &args),
         Command::Bindings(args) => mobile::bindings(&sh, &args),
     }

@@ -19,7 +19,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "swift text", run: mobile::swift_text },
 ];
 
-pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &stage::Args) -> Result<()> {
     stage::run_all(sh, lint::STAGES.iter().chain(STAGES), args)
 }
 
