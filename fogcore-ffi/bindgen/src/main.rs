@@ -46,17 +46,36 @@ fn kotlin(library: &Utf8Path, out: &Utf8Path) -> Result<()> {
     })?;
     let file = out.join("io/fogcore/fogcore.kt");
     let text = fs::read_to_string(&file).with_context(|| file.to_string())?;
-    fs::write(&file, quiet(&text)?)?;
+    fs::write(&file, changed(&text)?)?;
     println!("{file}");
     Ok(())
 }
 
-/// What was generated beside what was written by hand: the latter is compiled in explicit API mode,
-/// with warnings as errors, and the former leaves no warning in.
-fn quiet(text: &str) -> Result<String> {
-    const GENERATED: &str = "@file:Suppress(\"NAME_SHADOWING\")";
-    ensure!(text.contains(GENERATED), "the generated Kotlin does not begin as it did");
-    Ok(text.replace(GENERATED, "@file:Suppress(\"warnings\")"))
+/// What is changed in the generated Kotlin: what is there, what it becomes.
+const CHANGES: [(&str, &str); 2] = [
+    // It stands beside what was written by hand, which is compiled in explicit API mode with warnings
+    // as errors; what was generated leaves no warning in.
+    ("@file:Suppress(\"NAME_SHADOWING\")", "@file:Suppress(\"warnings\")"),
+    // JNA copies the status of each call there and back by reflection, which costs more than the call.
+    // Its memory is new, and so zero; it is read if it says that there is something to read.
+    (
+        "    var status = UniffiRustCallStatus()
+    val return_value = callback(status)
+",
+        "    val status = UniffiRustCallStatus()
+    status.setAutoSynch(false)
+    val return_value = callback(status)
+    if (status.pointer.getByte(0) != UNIFFI_CALL_SUCCESS) status.read()
+",
+    ),
+];
+
+fn changed(text: &str) -> Result<String> {
+    CHANGES.iter().try_fold(text.to_owned(), |text, (from, to)| {
+        let found = text.matches(from).count();
+        ensure!(found == 1, "the generated Kotlin has {found} times, and not once: {from}");
+        Ok(text.replace(from, to))
+    })
 }
 
 /// The layout of the Swift package: the source beside the wrapper, the C header and its module map
@@ -80,4 +99,18 @@ fn swift(library: &Utf8Path, package: &Utf8Path) -> Result<()> {
     uniffi::generate_swift_bindings(options(&headers, false))?;
     println!("{sources}\n{headers}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_is_made_once_or_refused() {
+        let text: String = CHANGES.iter().map(|(from, _)| *from).collect();
+        let made: String = CHANGES.iter().map(|(_, to)| *to).collect();
+        assert_eq!(changed(&text).unwrap(), made);
+        assert!(changed("").is_err());
+        assert!(changed(&text.repeat(2)).is_err());
+    }
 }
