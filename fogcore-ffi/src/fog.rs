@@ -2,16 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fogcore::amount::Amount;
 use fogcore::balancer::Autoscaler;
-use fogcore::id::{AccountId, NodeId, TaskId, TaskKind, TransferId};
+use fogcore::id::{NodeId, TaskId, TaskKind};
 use fogcore::registry::{self, Beat, Heartbeat, NodeRecord};
 use fogcore::time::Timestamp;
 
 use crate::error::FogError;
 use crate::events::Feeds;
 use crate::handles::Counted;
-use crate::ledger::{Account, AssetTotal, NewAccount, Transfer, TransferAnswer};
 use crate::node::{Node, NodeFilter, NodeStatus};
 use crate::options::FogOptions;
 use crate::runtime::Calls;
@@ -119,8 +117,6 @@ impl Fog {
         Ok(self.core()?.clock().now())
     }
 
-    // Nodes.
-
     /// Adds a node, or updates it; opens its owner's account if need be.
     ///
     /// # Errors
@@ -192,8 +188,6 @@ impl Fog {
         let fog = self.core()?;
         self.calls.finish(async move { fog.remove_node(&node).await }).await
     }
-
-    // Work.
 
     /// Registers the node and begins to serve tasks of these kinds with the executor, in this
     /// process. `vitals` is how the node is now; [`Worker::update`] tells what changes.
@@ -322,10 +316,22 @@ impl Fog {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn explain(&self, task: TaskId) -> Result<Option<Explanation>, FogError> {
+    pub async fn explanation(&self, task: TaskId) -> Result<Option<Explanation>, FogError> {
         let fog = self.core()?;
         let look =
             async move { fog.explanation(task).await.map(|found| found.map(Explanation::from)) };
+        self.calls.wait(look).await
+    }
+
+    /// Where a task like this one would go if all nodes asked for it now, and why; or, if it would
+    /// wait, what stands in its way. The best `top` nodes are told with every term.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn explain(&self, request: TaskRequest, top: u32) -> Result<Explanation, FogError> {
+        let fog = self.core()?;
+        let look =
+            async move { fog.explain(&request.into(), limit(top)).await.map(Explanation::from) };
         self.calls.wait(look).await
     }
 
@@ -345,94 +351,6 @@ impl Fog {
             let lines = fog.log(task, after, self::limit(limit)).await?.into_iter();
             let lines = lines.map(|line| TaskLog { number: line.number, text: line.text });
             Ok::<_, FogError>(lines.collect())
-        };
-        self.calls.wait(look).await
-    }
-
-    // Money.
-
-    /// An id for a transfer to be made.
-    ///
-    /// # Errors
-    /// Unavailable once the fog was shut down.
-    pub fn new_transfer_id(&self) -> Result<TransferId, FogError> {
-        Ok(self.core()?.ledger().new_id())
-    }
-
-    /// Opens an account; again on the same terms, it is returned as it is.
-    ///
-    /// # Errors
-    /// Conflict if it exists on other terms, InvalidInput for a name of the fog's own.
-    pub async fn open_account(&self, account: NewAccount) -> Result<Account, FogError> {
-        let fog = self.core()?;
-        let asset = account.asset.unwrap_or_else(|| fog.config().asset.clone());
-        let new = fogcore::ledger::Account::new(account.id, asset);
-        let new = if account.may_owe { new } else { new.limited_to_credits() };
-        let open = async move { fog.ledger().open_account(new).await.map(Account::from) };
-        self.calls.finish(open).await
-    }
-
-    /// An account as it is now, if it is there.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn account(&self, account: AccountId) -> Result<Option<Account>, FogError> {
-        let fog = self.core()?;
-        let look = async move {
-            fog.ledger().account(&account).await.map(|found| found.map(Account::from))
-        };
-        self.calls.wait(look).await
-    }
-
-    /// Gives an account new supply of the fog's asset; opens it, unable to owe, if need be.
-    ///
-    /// # Errors
-    /// Exhausted beyond the maximum supply; what the store says.
-    pub async fn mint(&self, account: AccountId, amount: Amount) -> Result<(), FogError> {
-        let fog = self.core()?;
-        self.calls.finish(async move { fog.ledger().mint(&account, amount).await.map(drop) }).await
-    }
-
-    /// Applies up to 8,190 transfers in order, in one durable step, and answers each.
-    ///
-    /// # Errors
-    /// What the store says; what is wrong with one transfer is in its answer.
-    pub async fn transfer_all(
-        &self,
-        transfers: Vec<Transfer>,
-    ) -> Result<Vec<TransferAnswer>, FogError> {
-        let fog = self.core()?;
-        let ids: Vec<_> = transfers.iter().map(|transfer| transfer.id).collect();
-        let work = async move {
-            let all = transfers.into_iter().map(Into::into).collect();
-            let answers = fog.ledger().transfer_all(all).await?;
-            let answers = ids.into_iter().zip(answers);
-            Ok::<_, FogError>(answers.map(|(id, one)| TransferAnswer::of(id, one)).collect())
-        };
-        self.calls.finish(work).await
-    }
-
-    /// A transfer that was applied, if it was.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn transfer(&self, id: TransferId) -> Result<Option<TransferAnswer>, FogError> {
-        let fog = self.core()?;
-        let look = async move {
-            fog.ledger().posted(id).await.map(|found| found.map(TransferAnswer::from))
-        };
-        self.calls.wait(look).await
-    }
-
-    /// The sums over all accounts, by asset.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn trial_balance(&self) -> Result<Vec<AssetTotal>, FogError> {
-        let fog = self.core()?;
-        let look = async move {
-            let sums = fog.ledger().trial_balance().await?;
-            Ok::<_, FogError>(sums.assets.into_iter().map(AssetTotal::from).collect())
         };
         self.calls.wait(look).await
     }

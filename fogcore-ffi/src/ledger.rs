@@ -8,6 +8,7 @@ use fogcore::ledger::{
 use fogcore::time::Timestamp;
 
 use crate::error::FogError;
+use crate::fog::Fog;
 use crate::values::{Refusal, refused};
 
 /// Reads an amount of `asset` from a decimal text, such as `2.5`.
@@ -230,5 +231,94 @@ impl From<AssetBalance> for AssetTotal {
             credits_posted: sums.credits_posted.decimal(&asset),
             asset,
         }
+    }
+}
+
+#[uniffi::export]
+impl Fog {
+    /// An id for a transfer to be made.
+    ///
+    /// # Errors
+    /// Unavailable once the fog was shut down.
+    pub fn new_transfer_id(&self) -> Result<TransferId, FogError> {
+        Ok(self.core()?.ledger().new_id())
+    }
+
+    /// Opens an account; again on the same terms, it is returned as it is.
+    ///
+    /// # Errors
+    /// Conflict if it exists on other terms, InvalidInput for a name of the fog's own.
+    pub async fn open_account(&self, account: NewAccount) -> Result<Account, FogError> {
+        let fog = self.core()?;
+        let asset = account.asset.unwrap_or_else(|| fog.config().asset.clone());
+        let new = ledger::Account::new(account.id, asset);
+        let new = if account.may_owe { new } else { new.limited_to_credits() };
+        let open = async move { fog.ledger().open_account(new).await.map(Account::from) };
+        self.calls.finish(open).await
+    }
+
+    /// An account as it is now, if it is there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn account(&self, account: AccountId) -> Result<Option<Account>, FogError> {
+        let fog = self.core()?;
+        let look = async move {
+            fog.ledger().account(&account).await.map(|found| found.map(Account::from))
+        };
+        self.calls.wait(look).await
+    }
+
+    /// Gives an account new supply of the fog's asset; opens it, unable to owe, if need be.
+    ///
+    /// # Errors
+    /// Exhausted beyond the maximum supply; what the store says.
+    pub async fn mint(&self, account: AccountId, amount: Amount) -> Result<(), FogError> {
+        let fog = self.core()?;
+        self.calls.finish(async move { fog.ledger().mint(&account, amount).await.map(drop) }).await
+    }
+
+    /// Applies up to 8,190 transfers in order, in one durable step, and answers each.
+    ///
+    /// # Errors
+    /// What the store says; what is wrong with one transfer is in its answer.
+    pub async fn transfer_all(
+        &self,
+        transfers: Vec<Transfer>,
+    ) -> Result<Vec<TransferAnswer>, FogError> {
+        let fog = self.core()?;
+        let ids: Vec<_> = transfers.iter().map(|transfer| transfer.id).collect();
+        let work = async move {
+            let all = transfers.into_iter().map(Into::into).collect();
+            let answers = fog.ledger().transfer_all(all).await?;
+            let answers = ids.into_iter().zip(answers);
+            Ok::<_, FogError>(answers.map(|(id, one)| TransferAnswer::of(id, one)).collect())
+        };
+        self.calls.finish(work).await
+    }
+
+    /// A transfer that was applied, if it was.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn transfer(&self, id: TransferId) -> Result<Option<TransferAnswer>, FogError> {
+        let fog = self.core()?;
+        let look = async move {
+            fog.ledger().posted(id).await.map(|found| found.map(TransferAnswer::from))
+        };
+        self.calls.wait(look).await
+    }
+
+    /// The sums over all accounts, by asset.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn trial_balance(&self) -> Result<Vec<AssetTotal>, FogError> {
+        let fog = self.core()?;
+        let look = async move {
+            let sums = fog.ledger().trial_balance().await?;
+            Ok::<_, FogError>(sums.assets.into_iter().map(AssetTotal::from).collect())
+        };
+        self.calls.wait(look).await
     }
 }

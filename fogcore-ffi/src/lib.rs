@@ -4,7 +4,7 @@
 //!
 //! - Names are the core's. Ids, amounts and times cross as texts, and are read where they enter:
 //!   what is not one is [`FogError::InvalidInput`] with the field's name.
-//! - All work runs on this crate's own [runtime](runtime), whose threads are named. A call that
+//! - All work runs on this crate's own `runtime`, whose threads are named. A call that
 //!   the other side gives up goes on to its end, so nothing is half done; a call that only waits
 //!   ends with whoever waited.
 //! - What the other side implements ([`ForeignExecutor`], [`ForeignListener`], [`ForeignScaleHook`],
@@ -40,7 +40,7 @@ mod health;
 mod ledger;
 mod node;
 mod options;
-pub mod runtime;
+mod runtime;
 mod scaling;
 mod signaling;
 mod task;

@@ -2,9 +2,9 @@
 //!
 //! The other side cancels its calls whenever it likes: a screen closes, a coroutine's scope ends.
 //! Then uniffi drops our future. A future that was half way through "reserve, then write" would
-//! leave half of it, so what changes something is spawned and joined ([`Calls::finish`]): dropping
+//! leave half of it, so what changes something is spawned and joined (`Calls::finish`): dropping
 //! the join lets it go on to its end. What only waits is given up with its caller
-//! ([`Calls::wait`]).
+//! (`Calls::wait`).
 
 use std::future::Future;
 use std::pin::Pin;

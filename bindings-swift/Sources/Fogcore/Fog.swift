@@ -81,8 +81,13 @@ public final class Fog: Sendable {
     }
 
     /// Why a task's latest lease went where it went; none before the first.
-    public func explain(_ task: TaskId) async throws -> Explanation? {
-        try await handle.explain(task: task)
+    public func explanation(of task: TaskId) async throws -> Explanation? {
+        try await handle.explanation(task: task)
+    }
+
+    /// Where a task like this one would go now, and why; or what stands in its way.
+    public func explain(_ request: TaskRequest, top: UInt32 = 3) async throws -> Explanation {
+        try await handle.explain(request: request, top: top)
     }
 
     /// An account as it is now, if it is there.

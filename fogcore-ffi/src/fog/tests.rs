@@ -109,9 +109,11 @@ fn a_task_goes_there_and_its_result_comes_back() {
         let done = fog.wait(task.id).await.unwrap();
         assert_eq!(done.state, TaskState::Succeeded);
         assert_eq!(fog.result(task.id).await.unwrap().as_deref(), Some(b"HELLO".as_slice()));
-        let why = fog.explain(task.id).await.unwrap().unwrap();
+        let why = fog.explanation(task.id).await.unwrap().unwrap();
         assert!(why.text.starts_with("phone was chosen"), "{}", why.text);
         assert_eq!(why.chosen.as_ref().map(|node| node.as_str()), Some("phone"));
+        let next = fog.explain(request("shout"), 3).await.unwrap();
+        assert_eq!(next.chosen, why.chosen);
         worker.stop().await.unwrap();
         fog.shutdown().await;
     });

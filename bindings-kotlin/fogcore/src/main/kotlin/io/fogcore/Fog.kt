@@ -109,7 +109,11 @@ public class Fog private constructor(internal val handle: FogHandle) : AutoClose
     public suspend fun resume(task: TaskId): Task = handle.resume(task)
 
     /** Why a task's latest lease went where it went; none before the first. */
-    public suspend fun explain(task: TaskId): Explanation? = handle.explain(task)
+    public suspend fun explanation(task: TaskId): Explanation? = handle.explanation(task)
+
+    /** Where a task like this one would go now, and why; or what stands in its way. */
+    public suspend fun explain(request: TaskRequest, top: Int = 3): Explanation =
+        handle.explain(request, top.toUInt())
 
     /** The lines of a task's log that are kept, behind the one with the number [after]. */
     public suspend fun log(task: TaskId, after: Long = 0, limit: Int = 1_000): List<TaskLog> =

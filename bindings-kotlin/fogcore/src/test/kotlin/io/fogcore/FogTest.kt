@@ -48,7 +48,9 @@ class FogTest {
         assertEquals("HELLO", fog.result(done.id)!!.decodeToString())
         assertEquals("0.01 FOG", done.paid.format())
         assertEquals("0.01 FOG", fog.account(BOB)!!.available.format())
-        assertTrue(fog.explain(done.id)!!.text.startsWith("laptop was chosen"))
+        assertTrue(fog.explanation(done.id)!!.text.startsWith("laptop was chosen"))
+        assertEquals(NodeId("laptop"), fog.explain(request).chosen)
+        assertNull(fog.explain(task("unknown")).chosen)
         assertEquals(mapOf(TaskState.SUCCEEDED to 1L), fog.taskCounts())
         worker.stop()
     }
