@@ -131,7 +131,7 @@ pub(crate) fn kotlin_tests(sh: &Shell) -> Result<Outcome> {
         Ok(mvn) => mvn,
         Err(skipped) => return Ok(skipped),
     };
-    // Installed into a repository of its own place, so that the user's is left alone.
+    // Installed, because that is where somebody else's project finds it.
     let profile = "-Dfogcore.profile=dev";
     cmd!(sh, "{mvn} --batch-mode --quiet --file {KOTLIN}/pom.xml {profile} install").run()?;
     let hidden = Hidden::new(sh.current_dir().join(KOTLIN).join("fogcore/target"))?;

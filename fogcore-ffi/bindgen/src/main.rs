@@ -56,16 +56,30 @@ const CHANGES: [(&str, &str); 2] = [
     // It stands beside what was written by hand, which is compiled in explicit API mode with warnings
     // as errors; what was generated leaves no warning in.
     ("@file:Suppress(\"NAME_SHADOWING\")", "@file:Suppress(\"warnings\")"),
-    // JNA copies the status of each call there and back by reflection, which costs more than the call.
-    // Its memory is new, and so zero; it is read if it says that there is something to read.
+    // JNA makes the status of each call anew, and copies it there and back, by reflection: that costs
+    // more than the call. A thread keeps those that it made, which are zero after a call that went
+    // well, and one is read only if it says that there is something to read.
     (
         "    var status = UniffiRustCallStatus()
     val return_value = callback(status)
+    uniffiCheckCallStatus(errorHandler, status)
+    return return_value
+}
 ",
-        "    val status = UniffiRustCallStatus()
-    status.setAutoSynch(false)
+        "    val kept = uniffiKeptStatus.get()
+    val status = kept.pollLast() ?: UniffiRustCallStatus().apply { setAutoSynch(false) }
     val return_value = callback(status)
-    if (status.pointer.getByte(0) != UNIFFI_CALL_SUCCESS) status.read()
+    if (status.pointer.getByte(0) == UNIFFI_CALL_SUCCESS) {
+        kept.addLast(status)
+        return return_value
+    }
+    status.read()
+    uniffiCheckCallStatus(errorHandler, status)
+    return return_value
+}
+
+private val uniffiKeptStatus: ThreadLocal<java.util.ArrayDeque<UniffiRustCallStatus>> =
+    ThreadLocal.withInitial { java.util.ArrayDeque() }
 ",
     ),
 ];
