@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -134,10 +135,38 @@ pub(crate) fn kotlin_tests(sh: &Shell) -> Result<Outcome> {
     // Installed, because that is where somebody else's project finds it.
     let profile = "-Dfogcore.profile=dev";
     cmd!(sh, "{mvn} --batch-mode --quiet --file {KOTLIN}/pom.xml {profile} install").run()?;
+    bridge(sh)?;
     let hidden = Hidden::new(sh.current_dir().join(KOTLIN).join("fogcore/target"))?;
     cmd!(sh, "{mvn} --batch-mode --quiet --file {KOTLIN}/consumer/pom.xml test").run()?;
     drop(hidden);
     Ok(Outcome::Passed)
+}
+
+/// The example: one process is the phone, another one on the same database has work for it.
+fn bridge(sh: &Shell) -> Result<()> {
+    let class_path = kotlin_class_path(sh, "bridge")?;
+    let folder = sh.create_temp_dir()?;
+    let database = folder.path().join("fog.db");
+    let app = |mode: &str, number: &str| {
+        let main = "io.fogcore.bridge.BridgeKt";
+        cmd!(sh, "java -cp {class_path} {main} {mode} {database} {number}").quiet()
+    };
+    let phone = Command::from(app("serve", "60")).stdout(Stdio::null()).spawn()?;
+    let phone = Ended(phone);
+    app("submit", "20").run().context("the bridge app's tasks were not done")?;
+    drop(phone);
+    Ok(())
+}
+
+/// A process that ends with this.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A folder that is not there for a while.
