@@ -19,9 +19,12 @@
 //! # });
 //! ```
 
+mod feed;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
+pub use self::feed::{Feed, Numbered};
 use crate::amount::Amount;
 use crate::id::{NodeId, PeerId, SessionId, TaskId, TradeId, TransferId};
 

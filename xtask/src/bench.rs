@@ -15,6 +15,7 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use crate::figure::Figure;
+use crate::mobile;
 
 /// The programs to compare with are a workspace of their own, so that nobody who builds the library
 /// has to build them.
@@ -22,7 +23,7 @@ const PEERS: &str = "benches/peers/Cargo.toml";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The benchmark, a file of benches/
+    /// The benchmark, a file of benches/; `kotlin` is the one of bindings-kotlin/bench
     name: String,
     /// Also run the benchmark of this name in benches/peers
     #[arg(long)]
@@ -37,7 +38,10 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let peers = format!("benches/peers/benches/{}.rs", args.name);
     ensure!(!args.peers || sh.path_exists(&peers), "--peers needs {peers}, which does not exist");
 
-    let mut figures = measure(sh, args, &["--package", "fogcore-benches"], "Cargo.toml")?;
+    let mut figures = match args.name.as_str() {
+        "kotlin" => mobile::kotlin_bench(sh)?,
+        _ => measure(sh, args, &["--package", "fogcore-benches"], "Cargo.toml")?,
+    };
     if args.peers {
         figures.extend(measure(sh, args, &[], PEERS)?);
     }
@@ -94,7 +98,7 @@ pub(crate) fn target_directory(sh: &Shell, manifest: &str) -> Result<PathBuf> {
 }
 
 /// Runs `command` and keeps the figures among its output; the rest goes on to stderr.
-fn printed_figures(mut command: Command) -> Result<Vec<Figure>> {
+pub(crate) fn printed_figures(mut command: Command) -> Result<Vec<Figure>> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("its output is not readable")?;
 
@@ -107,7 +111,7 @@ fn printed_figures(mut command: Command) -> Result<Vec<Figure>> {
         }
     }
     let status = child.wait()?;
-    ensure!(status.success(), "cargo bench ended with {status}");
+    ensure!(status.success(), "the benchmark ended with {status}");
     figures.into_iter().collect()
 }
 

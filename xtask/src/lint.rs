@@ -15,7 +15,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage { name: "dependencies", run: dependencies },
 ];
 
-pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &stage::Args) -> Result<()> {
     stage::run_all(sh, STAGES, args)
 }
 

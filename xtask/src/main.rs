@@ -7,6 +7,7 @@
 mod bench;
 mod figure;
 mod lint;
+mod mobile;
 mod postgres;
 mod server;
 mod stage;
@@ -47,15 +48,18 @@ enum Command {
     Lint(stage::Args),
     /// Run one benchmark and print its figures, one per line
     Bench(bench::Args),
+    /// Build the native library and write the Kotlin or Swift sources that belong to it
+    Bindings(mobile::Args),
 }
 
 fn run(command: Command) -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(workspace_root()?);
     match command {
-        Command::Test(args) => test::run(&sh, args),
-        Command::Lint(args) => lint::run(&sh, args),
+        Command::Test(args) => test::run(&sh, &args),
+        Command::Lint(args) => lint::run(&sh, &args),
         Command::Bench(args) => bench::run(&sh, &args),
+        Command::Bindings(args) => mobile::bindings(&sh, &args),
     }
 }
 

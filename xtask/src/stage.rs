@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use xshell::Shell;
 
 /// One check with a name of its own in the summary.
@@ -22,24 +22,35 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
-#[derive(Clone, Copy, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Args {
     /// Run the remaining stages after one has failed
     #[arg(long)]
     keep_going: bool,
+    /// Run only the stages of these names
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+}
+
+impl Args {
+    fn wants(&self, stage: &Stage) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == stage.name)
+    }
 }
 
 /// Runs the stages and prints the summary; an error if one of them failed.
 pub(crate) fn run_all<'a>(
     sh: &Shell,
     stages: impl IntoIterator<Item = &'a Stage>,
-    args: Args,
+    args: &Args,
 ) -> Result<()> {
     let policy = Policy {
         keep_going: args.keep_going,
         // Nobody reads the summary of a green CI run, so there a skipped check would stay skipped.
         skip_fails: sh.var("CI").is_ok_and(|value| value == "true"),
     };
+    let stages: Vec<_> = stages.into_iter().filter(|stage| args.wants(stage)).collect();
+    ensure!(!stages.is_empty(), "there is no stage of that name");
     let rows = execute(sh, stages, policy);
     println!("\n{}", table(&rows));
 
@@ -163,6 +174,19 @@ mod tests {
     fn verdicts(stages: &[Stage], policy: Policy) -> Vec<Verdict> {
         let sh = Shell::new().unwrap();
         execute(&sh, stages, policy).into_iter().map(|row| row.verdict).collect()
+    }
+
+    #[test]
+    fn only_the_stages_that_were_named_are_run() {
+        let args = |names: &[&str]| Args {
+            keep_going: false,
+            only: names.iter().map(ToString::to_string).collect(),
+        };
+        assert!(args(&[]).wants(&PASSES));
+        assert!(args(&["skips", "passes"]).wants(&PASSES));
+        assert!(!args(&["skips"]).wants(&PASSES));
+        let sh = Shell::new().unwrap();
+        assert!(run_all(&sh, &[PASSES], &args(&["none"])).is_err());
     }
 
     #[test]

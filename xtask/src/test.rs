@@ -6,6 +6,7 @@ use xshell::{Shell, cmd};
 
 use crate::bench;
 use crate::lint;
+use crate::mobile;
 use crate::postgres::Postgres;
 use crate::server;
 use crate::stage::{self, Outcome, Stage};
@@ -17,9 +18,11 @@ const STAGES: &[Stage] = &[
     Stage { name: "exports", run: exports },
     Stage { name: "api document", run: server::document },
     Stage { name: "webrtc peers", run: server::peers },
+    Stage { name: "kotlin", run: mobile::kotlin_tests },
+    Stage { name: "swift text", run: mobile::swift_text },
 ];
 
-pub(crate) fn run(sh: &Shell, args: stage::Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &stage::Args) -> Result<()> {
     stage::run_all(sh, lint::STAGES.iter().chain(STAGES), args)
 }
 

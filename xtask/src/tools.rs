@@ -16,6 +16,9 @@ pub(crate) const BEAN_CHECK: Tool =
 pub(crate) const PYTHON: Tool = Tool { name: "python3", install: "apt-get install python3-venv" };
 pub(crate) const NODE: Tool = Tool { name: "node", install: "apt-get install nodejs" };
 pub(crate) const NPM: Tool = Tool { name: "npm", install: "apt-get install npm" };
+pub(crate) const JAVAC: Tool =
+    Tool { name: "javac", install: "a JDK, 17 or newer: apt-get install openjdk-17-jdk-headless" };
+pub(crate) const MAVEN: Tool = Tool { name: "mvn", install: "apt-get install maven" };
 
 /// An outside program, and the line that installs it.
 pub(crate) struct Tool {

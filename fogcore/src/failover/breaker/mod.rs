@@ -172,9 +172,21 @@ impl Breaker {
     /// # Errors
     /// [`Refused`], with the time after which it is worth asking again.
     #[inline]
-    pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<'_>, Refused> {
+    pub fn acquire(&self, now: Duration) -> Result<BreakerPermit<&Self>, Refused> {
         let ticket = self.admit(nanos(now))?;
         Ok(BreakerPermit::new(self, ticket))
+    }
+
+    /// Asks for leave to make a call; the permit holds a share of the breaker and can go anywhere.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn acquire_owned(
+        self: &Arc<Self>,
+        now: Duration,
+    ) -> Result<BreakerPermit<Arc<Self>>, Refused> {
+        let ticket = self.admit(nanos(now))?;
+        Ok(BreakerPermit::new(Arc::clone(self), ticket))
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! Leave to make a call, which cannot be forgotten: dropping it is an answer, too.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::{Breaker, Ticket};
@@ -7,16 +8,18 @@ use crate::failover::words::nanos;
 
 /// Leave to make one call; how it went is told by consuming it. Dropped, the call was given up,
 /// which counts for nothing.
+///
+/// It borrows the breaker, or, from [`Breaker::acquire_owned`], holds a share of it.
 #[derive(Debug)]
-pub struct BreakerPermit<'b> {
-    breaker: &'b Breaker,
+pub struct BreakerPermit<B: Deref<Target = Breaker>> {
+    breaker: B,
     ticket: Ticket,
     ended: bool,
 }
 
-impl<'b> BreakerPermit<'b> {
+impl<B: Deref<Target = Breaker>> BreakerPermit<B> {
     #[inline]
-    pub(super) const fn new(breaker: &'b Breaker, ticket: Ticket) -> Self {
+    pub(super) const fn new(breaker: B, ticket: Ticket) -> Self {
         Self { breaker, ticket, ended: false }
     }
 
@@ -35,7 +38,7 @@ impl<'b> BreakerPermit<'b> {
     }
 }
 
-impl Drop for BreakerPermit<'_> {
+impl<B: Deref<Target = Breaker>> Drop for BreakerPermit<B> {
     #[inline]
     fn drop(&mut self) {
         if !self.ended {
