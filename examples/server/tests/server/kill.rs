@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, RngExt, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -106,7 +106,8 @@ async fn get(url: &str, path: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_answered_is_there_after_a_kill() {
-    let seed = number("FOGCORE_SEED", rand::random());
+    let any = StdRng::try_from_rng(&mut SysRng).unwrap().next_u64();
+    let seed = number("FOGCORE_SEED", any);
     println!("FOGCORE_SEED={seed}");
     let mut dice = StdRng::seed_from_u64(seed);
     for _ in 0..number("FOGCORE_KILL_ROUNDS", 2) {

@@ -120,7 +120,7 @@ impl Peer {
                     channel.write(false, hello.as_bytes()).unwrap();
                 }
                 Output::Event(Event::ChannelData(data)) => {
-                    self.told = Some(String::from_utf8(data.data.to_vec()).unwrap());
+                    self.told = Some(String::from_utf8(data.data).unwrap());
                 }
                 Output::Event(_) => {}
             }
