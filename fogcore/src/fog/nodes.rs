@@ -144,3 +144,29 @@ impl Shared {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage;
+    use crate::{FogConfig, registry::Node};
+
+    #[tokio::test]
+    async fn beats_that_wait_are_written_before_the_fog_ends() {
+        let stores = storage::open("memory:").await.unwrap();
+        let late = FogConfig { beats_within: Duration::from_secs(5), ..FogConfig::default() };
+        let fog = Fog::builder().stores(stores.clone()).config(late).open().await.unwrap();
+        let id: NodeId = "n".parse().unwrap();
+        fog.register(Node::new(id.clone())).await.unwrap();
+        fog.beat(&id, Heartbeat::new(3)).await.unwrap();
+        let kept = async || {
+            let record = stores.nodes.node(&id).await.unwrap().unwrap();
+            record.heartbeat.map(|beat| beat.sequence)
+        };
+        assert_eq!(kept().await, None);
+        fog.shutdown().await;
+        assert_eq!(kept().await, Some(3));
+    }
+}

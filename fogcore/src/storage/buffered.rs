@@ -240,9 +240,9 @@ impl NodeStore for BufferedNodes {
 mod tests {
     use super::*;
     use crate::registry::{Celsius, Percent, PowerState};
+    use crate::storage::Stores;
     use crate::storage::conformance::nodes;
     use crate::storage::memory::MemoryStore;
-    use crate::storage::{self, Stores};
     use crate::time::ManualClock;
 
     fn at(seconds: u64) -> Timestamp {
@@ -362,19 +362,5 @@ mod tests {
         buffered.register(Node::new(id.clone()), at(5)).await.unwrap();
         let first = buffered.beat(&id, Heartbeat::new(1), at(6), &policy).await.unwrap();
         assert!(matches!(first, Beat::Accepted(_)), "{first:?}");
-    }
-
-    #[tokio::test]
-    async fn a_fog_writes_them_before_it_ends() {
-        let stores = storage::open("memory:").await.unwrap();
-        let late = crate::FogConfig { beats_within: Duration::from_secs(5), ..Default::default() };
-        let fog = crate::Fog::builder().stores(stores.clone()).config(late);
-        let fog = fog.open().await.unwrap();
-        let id: NodeId = "n".parse().unwrap();
-        fog.register(Node::new(id.clone())).await.unwrap();
-        fog.beat(&id, Heartbeat::new(3)).await.unwrap();
-        assert_eq!(sequence(&*stores.nodes, &id).await, None);
-        fog.shutdown().await;
-        assert_eq!(sequence(&*stores.nodes, &id).await, Some(3));
     }
 }

@@ -1,13 +1,76 @@
 //! What the dialect has of its own.
 
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
 use fogcore::signaling::SessionMetrics;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use serde_json::Value;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::hosts::HostHeartbeat;
-use super::sessions::NewMetrics;
+use super::hosts::{HostAnswer, HostHeartbeat, HostStatus};
+use super::sessions::{NewMetrics, SessionAnswer, SessionState};
+use super::zones::{ZoneAnswer, ZoneState};
 use crate::http::extract::number;
 use crate::http::problem::Problem;
+
+/// An answer whose status is in lower case here, for the document that describes it.
+#[derive(Debug)]
+pub(crate) struct Lower<T>(PhantomData<T>);
+
+/// A host, as the dialect has it.
+pub(crate) type LowerHost = Lower<HostAnswer>;
+/// A zone, as the dialect has it.
+pub(crate) type LowerZone = Lower<ZoneAnswer>;
+/// A session, as the dialect has it.
+pub(crate) type LowerSession = Lower<SessionAnswer>;
+
+/// An answer with a status.
+pub(crate) trait HasStatus: ToSchema {
+    /// What it may be.
+    type Status: PartialSchema;
+}
+
+impl HasStatus for HostAnswer {
+    type Status = HostStatus;
+}
+
+impl HasStatus for ZoneAnswer {
+    type Status = ZoneState;
+}
+
+impl HasStatus for SessionAnswer {
+    type Status = SessionState;
+}
+
+impl<T: HasStatus> PartialSchema for Lower<T> {
+    fn schema() -> RefOr<Schema> {
+        let mut answer = T::schema();
+        let mut status = T::Status::schema();
+        if let RefOr::T(Schema::Object(status)) = &mut status {
+            for value in status.enum_values.iter_mut().flatten() {
+                if let Value::String(name) = value {
+                    name.make_ascii_lowercase();
+                }
+            }
+        }
+        if let RefOr::T(Schema::Object(answer)) = &mut answer {
+            answer.properties.insert("status".to_owned(), status);
+        }
+        answer
+    }
+}
+
+impl<T: HasStatus> ToSchema for Lower<T> {
+    fn name() -> Cow<'static, str> {
+        format!("Lower{}", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
 
 /// What is wanted.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -226,8 +226,7 @@ pub(crate) struct HostAnswer {
     pub(crate) memory_mb: u64,
     /// Network.
     pub(crate) network_speed_mbps: u32,
-    /// `ONLINE`, `OFFLINE`, `BUSY` or `MAINTENANCE`; in the dialect in lower case.
-    #[schema(value_type = String, example = "ONLINE")]
+    /// Whether it takes players.
     pub(crate) status: HostStatus,
     /// How good it is, 0–100.
     pub(crate) quality_score: f64,

@@ -91,8 +91,7 @@ pub(crate) struct SessionAnswer {
     pub(crate) host_id: u64,
     /// The number of the zone; 0 if the zone is gone.
     pub(crate) zone_id: u64,
-    /// `PENDING`, `ACTIVE`, `ENDED` or `FAILED`; in the dialect in lower case.
-    #[schema(value_type = String, example = "ACTIVE")]
+    /// How it is.
     pub(crate) status: SessionState,
     /// Players at most.
     pub(crate) max_players: u32,

@@ -153,8 +153,7 @@ pub(crate) struct ZoneAnswer {
     pub(crate) zone_display_name: String,
     /// The map that is played.
     pub(crate) map_name: String,
-    /// `ENABLED`, `DISABLED` or `MAINTENANCE`; in the dialect in lower case.
-    #[schema(value_type = String, example = "ENABLED")]
+    /// Whether it takes sessions.
     pub(crate) status: ZoneState,
     /// Players of a session at most.
     pub(crate) max_players: u32,

@@ -14,11 +14,11 @@ use utoipa_axum::routes;
 
 use super::{hosts, sessions, zones};
 use crate::api::coordinator::dto::dialect::{
-    Beat, Idle, Measured, NewStatus, OpenSession, Reason, StatusFilter,
+    Beat, Idle, LowerHost, LowerSession, LowerZone, Measured, NewStatus, OpenSession, Reason,
+    StatusFilter,
 };
 use crate::api::coordinator::dto::hosts::{HostAnswer, HostRegistration, HostStatus};
 use crate::api::coordinator::dto::parse;
-use crate::api::coordinator::dto::sessions::SessionAnswer;
 use crate::api::coordinator::dto::zones::{NewZone, ZoneAnswer, ZoneState};
 use crate::app::App;
 use crate::auth::dto::Done;
@@ -74,7 +74,7 @@ fn upper<T: for<'de> Deserialize<'de>>(field: &'static str, text: &str) -> Resul
 
 /// Register a host, or register it again.
 #[utoipa::path(post, path = "/api/v1/hosts/register", tag = "dialect",
-    request_body = HostRegistration, responses((status = 201, body = HostAnswer)))]
+    request_body = HostRegistration, responses((status = 201, body = LowerHost)))]
 async fn register(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -86,7 +86,7 @@ async fn register(
 
 /// The hosts, the best first.
 #[utoipa::path(get, path = "/api/v1/hosts/", tag = "dialect", params(StatusFilter),
-    responses((status = 200, body = Vec<HostAnswer>)))]
+    responses((status = 200, body = Vec<LowerHost>)))]
 async fn list_hosts(
     State(app): State<App>,
     Reader(_): Reader,
@@ -101,7 +101,7 @@ async fn list_hosts(
 
 /// A host.
 #[utoipa::path(get, path = "/api/v1/hosts/{host_id}", tag = "dialect",
-    params(("host_id" = String, Path)), responses((status = 200, body = HostAnswer)))]
+    params(("host_id" = String, Path)), responses((status = 200, body = LowerHost)))]
 async fn host(
     State(app): State<App>,
     Reader(_): Reader,
@@ -127,7 +127,7 @@ async fn unregister(
 /// Tell how a host is.
 #[utoipa::path(post, path = "/api/v1/hosts/{host_id}/heartbeat", tag = "dialect",
     request_body = Beat, params(("host_id" = String, Path)),
-    responses((status = 200, body = HostAnswer)))]
+    responses((status = 200, body = LowerHost)))]
 async fn heartbeat(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -140,14 +140,14 @@ async fn heartbeat(
 
 /// The hosts that have room, the best first.
 #[utoipa::path(get, path = "/api/v1/hosts/available/list", tag = "dialect",
-    responses((status = 200, body = Vec<HostAnswer>)))]
+    responses((status = 200, body = Vec<LowerHost>)))]
 async fn available(State(app): State<App>, Reader(_): Reader) -> Result<Json<Value>, Problem> {
     lower_all(hosts::best_first(&app).await?.into_iter().filter(HostAnswer::is_available))
 }
 
 /// The best host that has room.
 #[utoipa::path(get, path = "/api/v1/hosts/available/best", tag = "dialect",
-    responses((status = 200, body = HostAnswer)))]
+    responses((status = 200, body = LowerHost)))]
 async fn best(State(app): State<App>, Reader(_): Reader) -> Result<Json<Value>, Problem> {
     let best = hosts::best_first(&app).await?.into_iter().find(HostAnswer::is_available);
     lower(best.ok_or_else(|| Problem::not_found("No available hosts found"))?).map(Json)
@@ -155,7 +155,7 @@ async fn best(State(app): State<App>, Reader(_): Reader) -> Result<Json<Value>, 
 
 /// Make a zone, or make it anew.
 #[utoipa::path(post, path = "/api/v1/zones/", tag = "dialect", request_body = NewZone,
-    responses((status = 201, body = ZoneAnswer)))]
+    responses((status = 201, body = LowerZone)))]
 async fn create_zone(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -185,7 +185,7 @@ async fn zones_of(app: &App, filter: ZoneFilter) -> Result<Json<Value>, Problem>
 
 /// The zones, by priority, then by name.
 #[utoipa::path(get, path = "/api/v1/zones/", tag = "dialect", params(StatusFilter),
-    responses((status = 200, body = Vec<ZoneAnswer>)))]
+    responses((status = 200, body = Vec<LowerZone>)))]
 async fn list_zones(
     State(app): State<App>,
     Reader(_): Reader,
@@ -198,14 +198,14 @@ async fn list_zones(
 
 /// The zones that players host.
 #[utoipa::path(get, path = "/api/v1/zones/p2p/enabled", tag = "dialect",
-    responses((status = 200, body = Vec<ZoneAnswer>)))]
+    responses((status = 200, body = Vec<LowerZone>)))]
 async fn enabled_zones(State(app): State<App>, Reader(_): Reader) -> Result<Json<Value>, Problem> {
     zones_of(&app, ZoneFilter { p2p_enabled: Some(true), ..ZoneFilter::default() }).await
 }
 
 /// A zone.
 #[utoipa::path(get, path = "/api/v1/zones/{zone_id}", tag = "dialect",
-    params(("zone_id" = String, Path)), responses((status = 200, body = ZoneAnswer)))]
+    params(("zone_id" = String, Path)), responses((status = 200, body = LowerZone)))]
 async fn zone(
     State(app): State<App>,
     Reader(_): Reader,
@@ -217,7 +217,7 @@ async fn zone(
 
 /// Let a zone take sessions, or not.
 #[utoipa::path(patch, path = "/api/v1/zones/{zone_id}/status", tag = "dialect",
-    params(("zone_id" = String, Path), NewStatus), responses((status = 200, body = ZoneAnswer)))]
+    params(("zone_id" = String, Path), NewStatus), responses((status = 200, body = LowerZone)))]
 async fn set_status(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -231,7 +231,7 @@ async fn set_status(
 
 /// Let players host a zone.
 #[utoipa::path(post, path = "/api/v1/zones/{zone_id}/enable-p2p", tag = "dialect",
-    params(("zone_id" = String, Path)), responses((status = 200, body = ZoneAnswer)))]
+    params(("zone_id" = String, Path)), responses((status = 200, body = LowerZone)))]
 async fn enable(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -243,7 +243,7 @@ async fn enable(
 
 /// Let players host a zone no more.
 #[utoipa::path(post, path = "/api/v1/zones/{zone_id}/disable-p2p", tag = "dialect",
-    params(("zone_id" = String, Path)), responses((status = 200, body = ZoneAnswer)))]
+    params(("zone_id" = String, Path)), responses((status = 200, body = LowerZone)))]
 async fn disable(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -255,7 +255,7 @@ async fn disable(
 
 /// Open a session.
 #[utoipa::path(post, path = "/api/v1/sessions/", tag = "dialect", request_body = OpenSession,
-    responses((status = 201, body = SessionAnswer)))]
+    responses((status = 201, body = LowerSession)))]
 async fn create_session(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -270,7 +270,7 @@ async fn create_session(
 
 /// A session.
 #[utoipa::path(get, path = "/api/v1/sessions/{session_id}", tag = "dialect",
-    params(("session_id" = String, Path)), responses((status = 200, body = SessionAnswer)))]
+    params(("session_id" = String, Path)), responses((status = 200, body = LowerSession)))]
 async fn session(
     State(app): State<App>,
     Reader(_): Reader,
@@ -282,7 +282,7 @@ async fn session(
 
 /// The host begins.
 #[utoipa::path(post, path = "/api/v1/sessions/{session_id}/activate", tag = "dialect",
-    params(("session_id" = String, Path)), responses((status = 200, body = SessionAnswer)))]
+    params(("session_id" = String, Path)), responses((status = 200, body = LowerSession)))]
 async fn activate(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -295,7 +295,7 @@ async fn activate(
 /// The session is over.
 #[utoipa::path(post, path = "/api/v1/sessions/{session_id}/end", tag = "dialect",
     params(("session_id" = String, Path), Reason),
-    responses((status = 200, body = SessionAnswer)))]
+    responses((status = 200, body = LowerSession)))]
 async fn end(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -310,7 +310,7 @@ async fn end(
 /// Tell what was measured.
 #[utoipa::path(patch, path = "/api/v1/sessions/{session_id}/metrics", tag = "dialect",
     request_body = Measured, params(("session_id" = String, Path)),
-    responses((status = 200, body = SessionAnswer)))]
+    responses((status = 200, body = LowerSession)))]
 async fn measure(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -325,7 +325,7 @@ async fn measure(
 /// A player comes.
 #[utoipa::path(post, path = "/api/v1/sessions/{session_id}/players/{player_id}", tag = "dialect",
     params(("session_id" = String, Path), ("player_id" = String, Path)),
-    responses((status = 200, body = SessionAnswer)))]
+    responses((status = 200, body = LowerSession)))]
 async fn join(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -338,7 +338,7 @@ async fn join(
 /// A player goes.
 #[utoipa::path(delete, path = "/api/v1/sessions/{session_id}/players/{player_id}", tag = "dialect",
     params(("session_id" = String, Path), ("player_id" = String, Path)),
-    responses((status = 200, body = SessionAnswer)))]
+    responses((status = 200, body = LowerSession)))]
 async fn leave(
     State(app): State<App>,
     Writer(identity): Writer,
@@ -354,7 +354,7 @@ async fn active(app: &App, filter: SessionFilter) -> Result<Json<Value>, Problem
 
 /// The open sessions of a host.
 #[utoipa::path(get, path = "/api/v1/sessions/host/{host_id}/active", tag = "dialect",
-    params(("host_id" = String, Path)), responses((status = 200, body = Vec<SessionAnswer>)))]
+    params(("host_id" = String, Path)), responses((status = 200, body = Vec<LowerSession>)))]
 async fn of_host(
     State(app): State<App>,
     Reader(_): Reader,
@@ -366,7 +366,7 @@ async fn of_host(
 
 /// The open sessions of a zone.
 #[utoipa::path(get, path = "/api/v1/sessions/zone/{zone_id}/active", tag = "dialect",
-    params(("zone_id" = String, Path)), responses((status = 200, body = Vec<SessionAnswer>)))]
+    params(("zone_id" = String, Path)), responses((status = 200, body = Vec<LowerSession>)))]
 async fn of_zone(
     State(app): State<App>,
     Reader(_): Reader,
