@@ -15,7 +15,8 @@ const EXAMPLES: &str = "FOGCORE_SCHEMA_EXAMPLES";
 
 /// The server's program, built.
 fn program(sh: &Shell) -> Result<PathBuf> {
-    cmd!(sh, "cargo build --package fogcore-server --all-features").run()?;
+    // With the features of all members, as the tests were built.
+    cmd!(sh, "cargo build --workspace --all-features --bin fogcore-server").run()?;
     let name = format!("fogcore-server{}", std::env::consts::EXE_SUFFIX);
     Ok(bench::target_directory(sh, "Cargo.toml")?.join("debug").join(name))
 }
