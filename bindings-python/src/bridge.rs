@@ -79,12 +79,26 @@ impl Queue {
         }
         let sleeps = ready.answers.is_empty();
         ready.answers.push((number, answer));
-        drop(ready);
         if sleeps {
-            // A full socket wakes the loop as well.
+            // A full socket wakes the loop as well. Within the lock, because the other end is closed
+            // only after `closed` was set.
             let _ = (&self.waker).write(&[0]);
         }
         true
+    }
+
+    /// Takes no more, and ends what only waits.
+    fn close(&self) {
+        let answers = {
+            let mut ready = lock(&self.ready);
+            ready.closed = true;
+            std::mem::take(&mut ready.answers)
+        };
+        // An answer may have a queue's job in it, which looks at the queue when it is dropped.
+        drop(answers);
+        for (_, call) in lock(&self.waiting).drain() {
+            call.abort();
+        }
     }
 
     /// Gives the loop a record for the log, unless too many wait already.
@@ -171,16 +185,17 @@ impl Bridge {
 
     /// The loop is gone: whoever has something to say to it is told so.
     fn close(&self) -> PyResult<()> {
-        let queue = self.queue.get()?;
-        let mut ready = lock(&queue.ready);
-        ready.closed = true;
-        let answers = std::mem::take(&mut ready.answers);
-        drop(ready);
-        drop(answers);
-        for (_, call) in lock(&queue.waiting).drain() {
-            call.abort();
-        }
+        self.queue.get()?.close();
         Ok(())
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        // Of another process, it is left alone.
+        if let Ok(queue) = self.queue.get() {
+            queue.close();
+        }
     }
 }
 

@@ -110,6 +110,12 @@ impl Job {
         self.tell(Ok(Output { result: result.into(), bytes_moved, score }))
     }
 
+    /// It goes back into the queue, and the attempt does not count: this is no failure of its own.
+    fn give_back(&self, reason: String) -> Result<(), Fault> {
+        self.job.get()?.give_back();
+        self.tell(Err(Failure::transient(reason)))
+    }
+
     /// It failed; if `permanent`, every attempt would.
     fn fail(&self, reason: String, permanent: bool) -> Result<(), Fault> {
         self.tell(Err(Failure { reason, permanent }))

@@ -1,5 +1,6 @@
 //! What a node brings along: the code that does the work.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{collections::VecDeque, fmt};
 
@@ -51,6 +52,7 @@ pub struct Job {
     pub(crate) throttle: watch::Receiver<bool>,
     pub(crate) progress: watch::Sender<Option<Progress>>,
     pub(crate) notes: Arc<Notes>,
+    pub(crate) given_back: Arc<AtomicBool>,
 }
 
 impl Job {
@@ -74,6 +76,13 @@ impl Job {
     #[must_use]
     pub fn stop_asked(&self) -> Option<Stop> {
         *self.stop.borrow()
+    }
+
+    /// Says that this is no failure of the job's own: whoever does it here is going away. If the job
+    /// then ends with a failure that is not permanent, the task goes back into the queue, and the
+    /// attempt does not count.
+    pub fn give_back(&self) {
+        self.given_back.store(true, Ordering::Release);
     }
 
     /// Waits until the node is wanted for something else; for ever, if it never is.

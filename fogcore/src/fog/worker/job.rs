@@ -1,6 +1,7 @@
 //! One attempt at one task: executed where a panic or a lost lease hurts nobody else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,7 @@ pub(super) async fn execute(
     let Some(executor) = executor else {
         return Ended::Dropped(claim);
     };
+    let given_back = Arc::new(AtomicBool::new(false));
     let job = Job {
         task: task.id,
         kind: task.spec.kind.clone(),
@@ -67,6 +69,7 @@ pub(super) async fn execute(
         throttle,
         progress,
         notes: notes.clone(),
+        given_back: Arc::clone(&given_back),
     };
     let begun = clock.elapsed();
     // A task of its own, so that a panic ends there.
@@ -101,8 +104,10 @@ pub(super) async fn execute(
             let reward = settlement::reward(node, &task.spec, &usage);
             Outcome::Succeeded { result, reward }
         }
-        // It was asked to stop, and did.
-        Err(Failure { permanent: false, .. }) if stop.borrow().is_some() => {
+        // It was asked to stop, and did; or whoever did it goes away.
+        Err(Failure { permanent: false, .. })
+            if stop.borrow().is_some() || given_back.load(Ordering::Acquire) =>
+        {
             return Ended::Dropped(claim);
         }
         Err(Failure { reason, permanent }) => Outcome::Failed { reason, permanent },

@@ -1,0 +1,113 @@
+"""Exceptions: one class for each kind of error that the core knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._values import TaskInfo
+
+
+class FogError(Exception):
+    """Something went wrong; the subclass says what a caller can do about it.
+
+    Attributes:
+        reason: What happened, for people.
+        field: The input field that is at fault, if one is.
+        retry_after: After how many seconds it is worth asking again, if that is known.
+    """
+
+    reason: str
+    field: str | None
+    retry_after: float | None
+
+    def __init__(
+        self, reason: str, field: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reason, self.field, self.retry_after)
+
+
+class NotFoundError(FogError, LookupError):
+    """The thing named does not exist."""
+
+
+class ConflictError(FogError):
+    """The request contradicts what is already there. Repeating it cannot help."""
+
+
+class InvalidInputError(FogError, ValueError):
+    """The input breaks a rule; `field` says which part of it.
+
+    >>> import fogcore
+    >>> try:
+    ...     fogcore.Breaker(failure_rate=7.0)
+    ... except fogcore.InvalidInputError as error:
+    ...     error.field
+    'failure_rate'
+    """
+
+
+class UnavailableError(FogError):
+    """It cannot be answered now: busy, disconnected, closed. Repeating may help."""
+
+
+class ExhaustedError(FogError):
+    """A limit is reached: a full queue, a full disk, an account without the funds."""
+
+
+class DeniedError(FogError):
+    """The caller may not do this."""
+
+
+class InternalError(FogError):
+    """A defect, or damage that the core cannot explain."""
+
+
+BY_KIND: dict[str, type[FogError]] = {
+    "not found": NotFoundError,
+    "conflict": ConflictError,
+    "invalid input": InvalidInputError,
+    "unavailable": UnavailableError,
+    "exhausted": ExhaustedError,
+    "denied": DeniedError,
+    "internal": InternalError,
+}
+
+
+def of_kind(kind: str, reason: str, field: str | None, retry_after: float | None) -> FogError:
+    """The exception for an error of the core."""
+    return BY_KIND.get(kind, InternalError)(reason, field, retry_after)
+
+
+class TaskError(FogError):
+    """A task ended without success.
+
+    Attributes:
+        task: The task as it ended, with its state and its failure.
+    """
+
+    task: TaskInfo
+
+    def __init__(self, task: TaskInfo) -> None:
+        super().__init__(f"task {task.id} {task.state.value}: {task.failure or 'no reason told'}")
+        self.task = task
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.task,)
+
+
+class TransientFailure(Exception):
+    """Raised by an executor: another attempt, here or elsewhere, may succeed.
+
+    Any other exception counts as one, too, and is told with its type and traceback.
+    """
+
+
+class PermanentFailure(Exception):
+    """Raised by an executor: every attempt would fail, because the input is bad."""
