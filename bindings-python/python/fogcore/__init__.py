@@ -182,3 +182,10 @@ __all__ = [
     "simulate",
     "sync",
 ]
+
+# Where they are defined is nobody's business: they are told, and pickled, as what users know.
+for _name in __all__:
+    _value = globals()[_name]
+    if isinstance(_value, type) and _value.__module__.startswith("fogcore._"):
+        _value.__module__ = "fogcore"
+del _name, _value

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from . import _fogcore
+from ._errors import InvalidInputError
 
 # What was opened before a fork says so in the child, instead of waiting for threads that are not
 # there.
@@ -103,4 +104,7 @@ async def ask(start: Callable[..., int], *arguments: Any) -> Any:
 
 def dumps(value: Any) -> str:
     """JSON as the core reads it; NaN and infinity are not JSON."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"settings: {error}", "settings") from None

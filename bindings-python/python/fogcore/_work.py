@@ -68,6 +68,7 @@ class Task:
     def __init__(self, job: _fogcore.Job, loop: asyncio.AbstractEventLoop) -> None:
         self._job = job
         self._loop = loop
+        self._given_up = False
         self.id: str = job.task
         self.kind: str = job.kind
         self.attempt: int = job.attempt
@@ -101,7 +102,7 @@ class Task:
     def cancelled(self) -> bool:
         """Whether nobody wants the answer any more. A function that is not asynchronous cannot be
         interrupted, and should look at this now and then."""
-        return self._job.cancelled
+        return self._given_up or self._job.cancelled
 
     @property
     def throttled(self) -> bool:
@@ -185,7 +186,11 @@ async def _in_thread(function: Executor, task: Task) -> Any:
             loop.call_soon_threadsafe(tell, *outcome)
 
     threading.Thread(target=run, name=f"fogcore-{task.kind}", daemon=True).start()
-    value = await future
+    try:
+        value = await future
+    except asyncio.CancelledError:
+        task._given_up = True
+        raise
     return await value if inspect.isawaitable(value) else value
 
 

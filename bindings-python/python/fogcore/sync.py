@@ -154,6 +154,16 @@ def _iterate(portal: _Portal, values: AsyncIterator[_T]) -> Iterator[_T]:
         yield value[0]
 
 
+def _told_as(other: Callable[..., Any]) -> Callable[[_Function], _Function]:
+    """What it does is told where the asynchronous one is."""
+
+    def told(function: _Function) -> _Function:
+        function.__doc__ = other.__doc__
+        return function
+
+    return told
+
+
 class TaskHandle(_Sync[_fog.TaskHandle]):
     """A task that was submitted, wherever it is executed."""
 
@@ -235,13 +245,13 @@ class NodeHandle(_Sync[_work.NodeHandle]):
         """The node as it was registered."""
         return self._inner.node
 
-    @functools.wraps(_work.NodeHandle.executor)
+    @_told_as(_work.NodeHandle.executor)
     def executor(
         self, kind: str, *, timeout: Seconds | None = None
     ) -> Callable[[_Function], _Function]:
         return self._inner.executor(kind, timeout=timeout)
 
-    @functools.wraps(_work.NodeHandle.serve)
+    @_told_as(_work.NodeHandle.serve)
     def serve(self, concurrency: int | None = None, *, progress: bool = False) -> Serving:
         return Serving(self._portal, self._inner.serve(concurrency, progress=progress))
 
@@ -348,7 +358,7 @@ class Fog(_Sync[_fog.Fog]):
         self.signaling = Signaling(portal, inner.signaling)
 
     @classmethod
-    @functools.wraps(_fog.Fog.open)
+    @_told_as(_fog.Fog.open)
     def open(
         cls,
         url: str = "sqlite:fog.db",
