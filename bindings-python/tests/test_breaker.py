@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from typing import Any
 
 import fogcore
 import pytest
@@ -137,14 +138,15 @@ def test_it_can_be_forced() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    for settings, field in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"failure_rate": 0.0}, "failure_rate"),
         ({"window": 0}, "window"),
         ({"min_calls": -1}, "min_calls"),
         ({"open_for": -1}, "open_for"),
         ({"failure_rate": float("nan")}, "settings"),
         ({"settings": {"nope": 1}}, "nope"),
-    ):
+    ]
+    for settings, field in wrong:
         with pytest.raises(fogcore.InvalidInputError) as caught:
             Breaker(**settings)
         assert caught.value.field == field

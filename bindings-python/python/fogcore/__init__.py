@@ -184,8 +184,6 @@ __all__ = [
 ]
 
 # Where they are defined is nobody's business: they are told, and pickled, as what users know.
-for _name in __all__:
-    _value = globals()[_name]
+for _value in [globals()[name] for name in __all__]:
     if isinstance(_value, type) and _value.__module__.startswith("fogcore._"):
-        _value.__module__ = "fogcore"
-del _name, _value
+        _value.__module__ = __name__

@@ -1,0 +1,108 @@
+"""The examples do what they say, as processes of their own; so do all examples in docstrings."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import pkgutil
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import fogcore
+import pytest
+
+HOME = Path(__file__).parent.parent
+EXAMPLES = HOME / "examples"
+LIMIT = 60
+
+
+def said(*command: str) -> str:
+    """What a program says that must succeed."""
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_agent_serves_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    database = f"sqlite:{tmp_path / 'fog.db'}"
+    program = str(EXAMPLES / "agent.py")
+    command = [sys.executable, program, "serve", database, "laptop"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:
+        try:
+            assert agent.stdout is not None
+            assert "laptop serves" in agent.stdout.readline()
+            told = said(program, "ask", database, "so it is so")
+            assert "{'so': 2, 'it': 1, 'is': 1}" in told
+            assert re.search(r"laptop did it for 0\.01\d* FOG", told)
+            assert "laptop was chosen" in told
+            agent.send_signal(signal.SIGTERM)
+            assert agent.wait(LIMIT) == 0
+        finally:
+            agent.kill()
+
+
+def test_the_tool_answers_whatever_the_model_writes() -> None:
+    told = said(str(EXAMPLES / "tool.py"))
+    answers = [json.loads(text) for text in re.findall(r"-> (\{.*?\n\})", told, re.S)]
+    statuses = [answer["status"] for answer in answers]
+    assert statuses == ["ok", "failed", "refused", "timed_out", "refused"]
+    assert answers[0]["result"] == 6.5 and answers[0]["paid"] == "0.25"
+    assert "TypeError" in answers[1]["reason"]
+    assert answers[2]["field"] == "payload"
+    assert answers[3]["state"] == "cancelled"
+
+
+def test_the_walk_through_policies_ends_with_a_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "curves.svg"
+    told = said(str(EXAMPLES / "policies.py"), str(picture))
+    assert "SYNTHETIC" in told and "attempts were lost" in told
+    assert picture.read_text().startswith("<svg")
+
+
+MODULES = [f"fogcore.{module.name}" for module in pkgutil.iter_modules(fogcore.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_hold(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("file", ["README.md", "python/fogcore/__init__.py"])
+def test_the_first_example_of_the_documentation_runs(file: str, tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (HOME / file).read_text(), re.S)
+    assert code is not None
+    done = subprocess.run(
+        [sys.executable, "-c", code[1]],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("6 laptop was chosen")
+
+
+def test_everything_public_is_documented() -> None:
+    undocumented = []
+    for name in fogcore.__all__:
+        value = getattr(fogcore, name)
+        if not isinstance(value, type):
+            continue
+        if not value.__doc__:
+            undocumented.append(name)
+        for member, function in vars(value).items():
+            public = not member.startswith("_") and callable(function)
+            if public and not getattr(function, "__doc__", None):
+                undocumented.append(f"{name}.{member}")
+    assert not undocumented
+
+
+def test_the_version_is_the_crates() -> None:
+    workspace = (HOME.parent / "Cargo.toml").read_text()
+    version = re.search(r'^version = "(.*)"', workspace, re.M)
+    assert version is not None
+    assert fogcore.__version__ == version[1]
