@@ -1,8 +1,9 @@
 """What calls cost from Python. `cargo xtask bench python` runs it and collects its lines.
 
-Each figure is the best of several rounds after a warm-up: what the code can do when the machine lets
-it. The figures named `rust_…` come from the same work in Rust, in the same run. Tasks do nothing, and
-500 of them are under way at once: ours are durable in SQLite, those of dask and ray are in memory.
+Each figure is the best of several rounds after a warm-up: what the code can do when the machine
+lets it. The figures named `rust_…` come from the same work in Rust, in the same run. Tasks do
+nothing, and 500 of them are under way at once: ours are durable in SQLite, those of dask and ray
+are in memory.
 """
 
 from __future__ import annotations

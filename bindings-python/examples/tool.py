@@ -69,8 +69,7 @@ async def main() -> None:
         async def add(task: fogcore.Task) -> float:
             if task.payload == "wait":
                 await asyncio.Event().wait()
-            numbers: list[float] = task.payload
-            return sum(numbers)
+            return float(sum(map(float, task.payload)))
 
         await fog.ledger.mint("agent", "2")
         tool = FogTool(fog, "sum", payer="agent", budget="0.5")

@@ -51,7 +51,7 @@ def test_the_tool_answers_whatever_the_model_writes() -> None:
     statuses = [answer["status"] for answer in answers]
     assert statuses == ["ok", "failed", "refused", "timed_out", "refused"]
     assert answers[0]["result"] == 6.5 and answers[0]["paid"] == "0.25"
-    assert "TypeError" in answers[1]["reason"]
+    assert "ValueError" in answers[1]["reason"]
     assert answers[2]["field"] == "payload"
     assert answers[3]["state"] == "cancelled"
 
