@@ -16,6 +16,7 @@ use xshell::{Shell, cmd};
 
 use crate::figure::Figure;
 use crate::mobile;
+use crate::python;
 
 /// The programs to compare with are a workspace of their own, so that nobody who builds the library
 /// has to build them.
@@ -23,7 +24,7 @@ const PEERS: &str = "benches/peers/Cargo.toml";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The benchmark, a file of benches/; `kotlin` is the one of bindings-kotlin/bench
+    /// The benchmark, a file of benches/; `kotlin` and `python` are those of the bindings
     name: String,
     /// Also run the benchmark of this name in benches/peers
     #[arg(long)]
@@ -40,6 +41,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
 
     let mut figures = match args.name.as_str() {
         "kotlin" => mobile::kotlin_bench(sh)?,
+        "python" => python::bench(sh, args)?,
         _ => measure(sh, args, &["--package", "fogcore-benches"], "Cargo.toml")?,
     };
     if args.peers {
@@ -60,7 +62,12 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
 }
 
 /// Runs the benchmark in the workspace of `manifest` and collects what it printed and wrote.
-fn measure(sh: &Shell, args: &Args, package: &[&str], manifest: &str) -> Result<Vec<Figure>> {
+pub(crate) fn measure(
+    sh: &Shell,
+    args: &Args,
+    package: &[&str],
+    manifest: &str,
+) -> Result<Vec<Figure>> {
     let Args { name, criterion, .. } = args;
     let home = target_directory(sh, manifest)?.join("criterion");
     let before = results(&home)?;

@@ -9,6 +9,7 @@ mod figure;
 mod lint;
 mod mobile;
 mod postgres;
+mod python;
 mod server;
 mod stage;
 mod test;
@@ -50,6 +51,8 @@ enum Command {
     Bench(bench::Args),
     /// Build the native library and write the Kotlin or Swift sources that belong to it
     Bindings(mobile::Args),
+    /// Build a Python wheel for Linux, and check which systems it runs on
+    Wheels,
 }
 
 fn run(command: Command) -> Result<()> {
@@ -60,6 +63,7 @@ fn run(command: Command) -> Result<()> {
         Command::Lint(args) => lint::run(&sh, &args),
         Command::Bench(args) => bench::run(&sh, &args),
         Command::Bindings(args) => mobile::bindings(&sh, &args),
+        Command::Wheels => python::wheels(&sh),
     }
 }
 

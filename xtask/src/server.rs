@@ -7,6 +7,7 @@ use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::bench;
+use crate::python;
 use crate::stage::Outcome;
 use crate::tools;
 
@@ -23,21 +24,11 @@ fn program(sh: &Shell) -> Result<PathBuf> {
 
 /// No 500, and nothing that the document does not tell of.
 pub(crate) fn document(sh: &Shell) -> Result<Outcome> {
-    let Some(python) = tools::PYTHON.locate(sh) else {
-        return Ok(Outcome::Skipped(tools::PYTHON.missing()));
-    };
-    let venv = bench::target_directory(sh, "Cargo.toml")?.join("schemathesis");
-    if cmd!(sh, "{python} -m venv {venv}").run().is_err() {
-        tools::install_packages(sh, &["python3-venv"]);
-        if cmd!(sh, "{python} -m venv {venv}").run().is_err() {
-            let missing = "python3 has no module venv – apt-get install python3-venv";
-            return Ok(Outcome::Skipped(missing.to_owned()));
-        }
-    }
-    let python = venv.join("bin/python");
     let requirements = "examples/server/tests/document/requirements.txt";
-    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check -r {requirements}")
-        .run()?;
+    let python = match python::venv(sh, "schemathesis", requirements)? {
+        Ok(python) => python,
+        Err(skipped) => return Ok(skipped),
+    };
     let examples = sh.var(EXAMPLES).unwrap_or_else(|_| "5".to_owned());
     let program = program(sh)?;
     cmd!(sh, "{python} examples/server/tests/document/check.py {program} {examples}").run()?;

@@ -8,6 +8,7 @@ use crate::bench;
 use crate::lint;
 use crate::mobile;
 use crate::postgres::Postgres;
+use crate::python;
 use crate::server;
 use crate::stage::{self, Outcome, Stage};
 use crate::tools;
@@ -18,6 +19,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "exports", run: exports },
     Stage { name: "api document", run: server::document },
     Stage { name: "webrtc peers", run: server::peers },
+    Stage { name: "python", run: python::tests },
     Stage { name: "kotlin", run: mobile::kotlin_tests },
     Stage { name: "swift text", run: mobile::swift_text },
 ];
