@@ -175,9 +175,8 @@ impl Fog {
         let subscription = queue.number();
         let start = worker::start(fog, node, kinds, std::sync::Arc::clone(queue), subscription);
         let calls = self.calls()?.clone();
-        let call = self.calls()?.finish(bridge, start, |(worker, vitals)| {
-            render_object(Worker::new(worker, vitals, calls))
-        })?;
+        let made = |started| render_object(Worker::new(started, calls));
+        let call = self.calls()?.finish(bridge, start, made)?;
         Ok((call, subscription))
     }
 

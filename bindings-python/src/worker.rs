@@ -1,6 +1,6 @@
 //! Work that Python does: jobs go to the event loop, and come back as what they gave.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use fogcore::id::{TaskId, TaskKind};
@@ -132,10 +132,26 @@ impl Job {
     }
 }
 
+/// The worker, until somebody stops it.
+type Running = Mutex<Option<fogcore::fog::Worker>>;
+
 /// The executor that asks the event loop.
 struct Loop {
     queue: Arc<Queue>,
     subscription: u64,
+    /// Stopped, if the loop goes away without a word.
+    worker: Weak<Running>,
+}
+
+impl Loop {
+    /// Nobody does the job here any more, nor any other.
+    fn gone(&self, job: &scheduler::Job) -> Failure {
+        job.give_back();
+        if let Some(worker) = self.worker.upgrade() {
+            drop(lock(&worker).take());
+        }
+        Failure::transient("the event loop that served it was closed")
+    }
 }
 
 /// Tells the loop that a job is called off, unless it ended.
@@ -160,24 +176,30 @@ impl scheduler::Executor for Loop {
     async fn execute(&self, job: scheduler::Job) -> Result<Output, Failure> {
         let number = self.queue.number();
         let (done, told) = oneshot::channel();
-        let job = Job {
+        let given = Job {
             number,
-            job: OfProcess::new(job),
+            job: OfProcess::new(job.clone()),
             done: OfProcess::new(Mutex::new(Some(done))),
             calls: Calls::default(),
         };
-        let given = rendering(move |py| Ok(Bound::new(py, job)?.into_any()));
+        let given = rendering(move |py| Ok(Bound::new(py, given)?.into_any()));
         if !self.queue.push(self.subscription, Ok(given)) {
-            return Err(Failure::transient("the event loop that served it was closed"));
+            return Err(self.gone(&job));
         }
         let mut guard = CalledOff { of: self, number, ended: false };
         let told = told.await;
         guard.ended = true;
-        told.unwrap_or_else(|_| Err(Failure::transient("the executor was given up")))
+        told.unwrap_or_else(|_| Err(self.gone(&job)))
     }
 }
 
 pub(crate) type Vitals = Arc<Mutex<Heartbeat>>;
+
+/// A worker that runs, and how its node is.
+pub(crate) struct Started {
+    worker: Arc<Running>,
+    vitals: Vitals,
+}
 
 pub(crate) async fn start(
     fog: fogcore::Fog,
@@ -185,28 +207,33 @@ pub(crate) async fn start(
     kinds: Vec<TaskKind>,
     queue: Arc<Queue>,
     subscription: u64,
-) -> Result<(fogcore::fog::Worker, Vitals), Fault> {
-    let executor: Arc<dyn scheduler::Executor> = Arc::new(Loop { queue, subscription });
+) -> Result<Started, Fault> {
+    let worker = Arc::new(Running::default());
+    let of_loop = Loop { queue, subscription, worker: Arc::downgrade(&worker) };
+    let executor: Arc<dyn scheduler::Executor> = Arc::new(of_loop);
     let vitals = Vitals::default();
     let read = Arc::clone(&vitals);
     let mut builder = fog.worker(node).vitals(Arc::new(move || lock(&read).clone()));
     for kind in kinds {
         builder = builder.executor(kind, Arc::clone(&executor));
     }
-    Ok((builder.start().await?, vitals))
+    let started = builder.start().await?;
+    *lock(&worker) = Some(started);
+    Ok(Started { worker, vitals })
 }
 
 /// A node at work in this process. Given back without a stop, it stops as well, and nobody waits.
 #[pyclass(frozen, module = "fogcore._fogcore")]
 pub(crate) struct Worker {
-    worker: OfProcess<Mutex<Option<fogcore::fog::Worker>>>,
+    worker: OfProcess<Arc<Running>>,
     vitals: Vitals,
     calls: Calls,
 }
 
 impl Worker {
-    pub(crate) fn new(worker: fogcore::fog::Worker, vitals: Vitals, calls: Calls) -> Self {
-        Self { worker: OfProcess::new(Mutex::new(Some(worker))), vitals, calls }
+    pub(crate) fn new(started: Started, calls: Calls) -> Self {
+        let Started { worker, vitals } = started;
+        Self { worker: OfProcess::new(worker), vitals, calls }
     }
 }
 

@@ -393,3 +393,87 @@ async def test_a_progress_bar_counts_what_is_done(
         async with node.serve(progress=True):
             await (await fog.submit("noop")).result()
     assert "1 tasks" in capfd.readouterr().err
+
+
+async def test_what_ends_a_thread_or_a_program_fails_the_attempt_alone(
+    url: str, quick: dict[str, Any]
+) -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    async def leaves(task: fogcore.Task) -> None:
+        raise SystemExit(3)
+
+    def leaves_in_thread(task: fogcore.Task) -> None:
+        raise SystemExit(3)
+
+    def interrupts(task: fogcore.Task) -> None:
+        raise KeyboardInterrupt
+
+    def unspeakable(task: fogcore.Task) -> None:
+        raise Broken
+
+    executors = {"a": leaves, "b": leaves_in_thread, "c": interrupts, "d": unspeakable}
+    whys = {"a": "SystemExit", "b": "SystemExit", "c": "KeyboardInterrupt", "d": "Broken"}
+    async with fogcore.Fog.open(url, **quick) as fog, await serving(fog, executors):
+        for kind, why in whys.items():
+            with pytest.raises(fogcore.TaskError, match=why):
+                await (await fog.submit(kind, **ONCE)).result()
+
+
+def test_the_work_of_a_loop_that_was_closed_is_not_lost(database: str) -> None:
+    began = asyncio.Event()
+
+    async def first() -> tuple[fogcore.Fog, fogcore.Serving, str]:
+        fog = await fogcore.Fog.open(database, idle_poll=0.005)
+        node = await fog.register(fogcore.Node("first"))
+
+        @node.executor("work")
+        async def work(task: fogcore.Task) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        serving = node.serve(2)
+        await serving.start()
+        task = await fog.submit("work")
+        await began.wait()
+        return fog, serving, task.id
+
+    # The loop ends without a word to whoever served in it.
+    kept = asyncio.run(first())
+
+    async def second() -> None:
+        async with fogcore.Fog.open(database, idle_poll=0.005) as fog:
+            node = await fog.register(fogcore.Node("second"))
+
+            @node.executor("work")
+            async def work(task: fogcore.Task) -> int:
+                return task.attempt
+
+            async with node.serve():
+                assert await fog.task(kept[2]).result() == 1
+                assert await (await fog.submit("work")).result() == 1
+        await kept[0].close()
+
+    asyncio.run(asyncio.wait_for(second(), 50))
+
+
+async def test_the_same_work_is_not_begun_twice(url: str) -> None:
+    async def noop(task: fogcore.Task) -> None: ...
+
+    async with fogcore.Fog.open(url) as fog:
+        serving_twice = await serving(fog, {"noop": noop})
+        async with serving_twice:
+            with pytest.raises(RuntimeError, match="already"):
+                await serving_twice.start()
+        # Over, it may begin again.
+        async with serving_twice:
+            await (await fog.submit("noop")).result()
+
+
+@pytest.mark.parametrize("kind", [None, 7, b"add", "", "a b", "x" * 65])
+async def test_what_is_no_kind_is_refused(kind: Any) -> None:
+    async with fogcore.Fog.open("memory:") as fog:
+        with pytest.raises((fogcore.InvalidInputError, TypeError)):
+            await fog.submit(kind)

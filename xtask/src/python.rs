@@ -193,6 +193,8 @@ impl Glibc {
     /// What `auditwheel show` found, from its `consistent with the following platform tag:
     /// "manylinux_2_17_x86_64"`. Later it tells of tags that other choices would give.
     fn read(report: &str) -> Option<Self> {
+        // It is wrapped, where depends on the file's name.
+        let report = report.split_whitespace().collect::<Vec<_>>().join(" ");
         let (_, found) = report.split_once("following platform tag:")?;
         let mut words = found.split('"').nth(1)?.strip_prefix("manylinux_")?.split('_');
         let (major, minor) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -209,8 +211,7 @@ mod tests {
         let report = "fogcore-0.1.0-cp310-abi3-linux_x86_64.whl is consistent with the following\n\
             platform tag: \"manylinux_2_17_x86_64\".\n\nThis constrains the platform tag to\n\
             \"manylinux_2_34_x86_64\".";
-        let report = report.replace("following\nplatform tag:", "following platform tag:");
-        assert_eq!(Glibc::read(&report), Some(Glibc(2, 17)));
+        assert_eq!(Glibc::read(report), Some(Glibc(2, 17)));
         assert_eq!(Glibc::read("following platform tag: \"linux_x86_64\"."), None);
         assert!(Glibc(2, 17) < Glibc(2, 28));
     }

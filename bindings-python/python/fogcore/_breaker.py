@@ -25,7 +25,11 @@ if TYPE_CHECKING:
         from typing_extensions import Self
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_Permits = tuple[_fogcore.BreakerPermit, ...]
+_Permits = tuple["tuple[Breaker, _fogcore.BreakerPermit]", ...]
+
+# Of all breakers, because a context keeps its variables for ever. By context, because several
+# threads and tasks may be within one breaker at once.
+_permits: ContextVar[_Permits] = ContextVar("fogcore_breaker_permits", default=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,6 @@ class Breaker:
         if window is not None:
             policy["window"] = {"count": window}
         self._native = _fogcore.Breaker(dumps(policy), tuple(exclude))
-        self._permits: ContextVar[_Permits] = ContextVar("permits", default=())
         #: Calls a function with its arguments, unless the breaker refuses.
         self.call = self._native.call
 
@@ -128,8 +131,7 @@ class Breaker:
 
     def __enter__(self) -> Self:
         permit = self._native.calling()
-        # By context, because several threads and tasks may be within it at once.
-        self._permits.set((*self._permits.get(), permit))
+        _permits.set((*_permits.get(), (self, permit)))
         return self
 
     def __exit__(
@@ -138,9 +140,10 @@ class Breaker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        *rest, permit = self._permits.get()
-        self._permits.set(tuple(rest))
-        permit.ended(exc)
+        permits = _permits.get()
+        place = max(place for place, (breaker, _) in enumerate(permits) if breaker is self)
+        _permits.set(permits[:place] + permits[place + 1 :])
+        permits[place][1].ended(exc)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

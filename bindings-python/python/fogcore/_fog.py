@@ -390,7 +390,7 @@ class Fog:
             ConflictError: Its idempotency key belongs to another submission.
         """
         request = TaskRequest(
-            kind=kind if isinstance(kind, str) else kind.kind,
+            kind=kind.kind if isinstance(kind, TaskRequest) else kind,
             budget=budget,
             payer=payer,
             needs=needs,

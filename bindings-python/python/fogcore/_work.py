@@ -178,8 +178,9 @@ async def _in_thread(function: Executor, task: Task) -> Any:
         try:
             outcome = (future.set_result, context.run(function, task))
         except BaseException as error:
-            # A future takes no StopIteration; an executor that raises one is just as wrong.
-            error = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
+            # What ends a thread, or a generator, must not end the event loop.
+            harmless = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            error = error if harmless else RuntimeError(repr(error))
             outcome = (future.set_exception, error)
         # A loop that was closed waits for nothing.
         with contextlib.suppress(RuntimeError):
@@ -320,6 +321,8 @@ class Serving:
 
     async def start(self) -> None:
         """Begins to work; `async with` does it."""
+        if self._worker is not None:
+            raise RuntimeError(f"{self!r} serves already")
         node, fog = self._node.node, self._node._fog
         asked = node._json(fog.base_units)
         if self._concurrency is not None:
@@ -333,6 +336,15 @@ class Serving:
         except BaseException:
             self._forget()
             raise
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        """Whoever ends an event loop cancels what is left in it: then nobody does jobs any more."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            # Given back without a word, the worker stops by itself.
+            self._worker = None
 
     def update(self, vitals: Vitals) -> None:
         """How the node is from now on: told with its next heartbeat, and looked at before it asks
@@ -345,6 +357,7 @@ class Serving:
         returns when no task is leased to the node any more."""
         worker, self._worker = self._worker, None
         if worker is not None:
+            self._keeper.cancel()
             try:
                 await call(worker.stop)
             finally:
@@ -387,10 +400,12 @@ class Serving:
             # Called off by the fog, or because this node goes away: no fault of the task's.
             self.given_up += 1
             job.give_back("the executor was cancelled")
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             self.given_up += 1
             job.give_back("the executor was interrupted")
-            raise
+            # Only in the main thread was it a person.
+            if threading.current_thread() is threading.main_thread():
+                raise
         except BaseException as error:
             self.failed += 1
             permanent = isinstance(error, PermanentFailure) or _bad_result(error)
