@@ -328,6 +328,45 @@ async fn a_stopped_worker_gives_back_what_hangs_and_another_finishes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_given_back_is_done_again_and_its_attempt_does_not_count() {
+    let (stores, _folder) = both_stores().await;
+    for (name, stores) in stores {
+        let fog = Fog::builder().stores(stores).config(quick()).open().await.unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let fickle = executor_fn(move |job| {
+            let call = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match call {
+                    0 | 1 => {
+                        job.give_back();
+                        Err(Failure::transient("going away"))
+                    }
+                    2 => Ok(Output::default()),
+                    // Giving back is no excuse for bad input.
+                    _ => {
+                        job.give_back();
+                        Err(Failure::permanent("bad input"))
+                    }
+                }
+            }
+        });
+        let work = "work".parse().unwrap();
+        let worker = fog.worker(node("laptop", 1)).executor(work, fickle).start().await.unwrap();
+        let once = TaskSpec { max_attempts: 1, ..spec() };
+        let task = fog.submit(once.clone(), "").await.unwrap();
+        let task = soon(fog.wait(task.id)).await.unwrap();
+        assert_eq!((task.state, task.attempts), (TaskState::Succeeded, 1), "{name}");
+        assert_eq!(calls.load(Ordering::SeqCst), 3, "{name}");
+        let task = fog.submit(once, "").await.unwrap();
+        let task = soon(fog.wait(task.id)).await.unwrap();
+        assert_eq!((task.state, task.attempts), (TaskState::Failed, 1), "{name}");
+        worker.stop().await;
+        fog.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_leaves_no_task_leased_and_ends_in_time() {
     let (stores, _folder) = both_stores().await;
     for (name, stores) in stores {
