@@ -19,6 +19,8 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
+        // Of the whole, the path is a dot.
+        let path = if path == "." { "input".to_owned() } else { path };
         let reason = error.into_inner().to_string();
         // Where in the text it stands helps nobody who did not write the text.
         let reason = reason.split(" at line ").next().unwrap_or_default();

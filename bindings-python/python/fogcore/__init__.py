@@ -183,7 +183,13 @@ __all__ = [
     "sync",
 ]
 
+
 # Where they are defined is nobody's business: they are told, and pickled, as what users know.
-for _value in [globals()[name] for name in __all__]:
-    if isinstance(_value, type) and _value.__module__.startswith("fogcore._"):
-        _value.__module__ = __name__
+def _publish() -> None:
+    for value in [globals()[name] for name in __all__]:
+        if isinstance(value, type) and value.__module__.startswith("fogcore._"):
+            value.__module__ = __name__
+
+
+_publish()
+del _publish
