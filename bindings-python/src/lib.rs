@@ -4,10 +4,10 @@
 //! whatever makes it pleasant is in Python, under `python/fogcore`.
 //!
 //! - A call that takes time returns a number at once. Its answer comes under that number through
-//!   the event loop's [`bridge`], so no call waits, and none holds the interpreter's lock.
-//! - Values cross as JSON ([`json`]), payloads as bytes, amounts as decimal texts.
+//!   the event loop's `bridge`, so no call waits, and none holds the interpreter's lock.
+//! - Values cross as JSON (`json`), payloads as bytes, amounts as decimal texts.
 //! - What changes something goes on to its end when its caller gives up; what only waits ends.
-//! - After a fork, what was opened before it says so instead of waiting for ever ([`process`]).
+//! - After a fork, what was opened before it says so instead of waiting for ever (`process`).
 #![allow(unsafe_code, reason = "pyo3's macros write the C functions; there is none by hand")]
 #![allow(clippy::needless_pass_by_value, reason = "what crosses the boundary is owned")]
 
