@@ -143,7 +143,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ({"window": 0}, "window"),
         ({"min_calls": -1}, "min_calls"),
         ({"open_for": -1}, "open_for"),
-        ({"failure_rate": float("nan")}, "settings"),
+        ({"failure_rate": float("nan")}, "failure_rate"),
         ({"settings": {"nope": 1}}, "nope"),
     ]
     for settings, field in wrong:

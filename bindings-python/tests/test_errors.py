@@ -43,6 +43,8 @@ async def test_settings_that_there_are_not_are_refused() -> None:
         ({"leese": 1}, "leese"),
         ({"liveness": {"suspect": 1}}, "liveness.suspect"),
         ({"max_rivals": "many"}, "max_rivals"),
+        ({"max_rivals": float("nan")}, "max_rivals"),
+        ({"liveness": {"suspect_after": float("inf")}}, "liveness.suspect_after"),
     ]
     for settings, field in wrong:
         with pytest.raises(fogcore.InvalidInputError) as caught:
@@ -53,6 +55,29 @@ async def test_settings_that_there_are_not_are_refused() -> None:
     assert caught.value.field == "lease"
     with pytest.raises(fogcore.InvalidInputError):
         await fogcore.Fog.open("nonsense:")
+    with pytest.raises(fogcore.InvalidInputError) as caught:
+        await fogcore.Fog.open("memory:", seed=-1)
+    assert caught.value.field == "seed"
+
+
+async def test_what_is_of_a_wrong_type_is_refused() -> None:
+    wrong: Any
+    async with fogcore.Fog.open("memory:") as fog:
+        for wrong in (None, "laptop", 7):
+            with pytest.raises(TypeError, match="Node"):
+                await fog.register(wrong)
+            with pytest.raises(TypeError, match="signal"):
+                await fog.signaling.put_mail("session", "peer", wrong)
+        for number in (-1, 2**70):
+            with pytest.raises(fogcore.InvalidInputError) as caught:
+                await fog.explain("add", top=number)
+            assert caught.value.field == "top"
+            with pytest.raises(fogcore.InvalidInputError) as caught:
+                fogcore.Transfer.hold("a", "b", 1, timeout_seconds=number)
+            assert caught.value.field == "timeout_seconds"
+        with pytest.raises(fogcore.InvalidInputError) as caught:
+            await fog.submit("add", retry=fogcore.Retry(factor=float("nan")))
+        assert caught.value.field == "backoff.factor"
 
 
 def test_errors_can_be_pickled() -> None:

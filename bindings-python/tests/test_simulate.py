@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import fogcore
 import pytest
-from fogcore import simulate
+from fogcore import _fogcore, simulate
 
 
 def test_a_run_follows_from_trace_policy_and_seed() -> None:
@@ -25,6 +26,27 @@ def test_a_run_follows_from_trace_policy_and_seed() -> None:
     assert "SYNTHETIC" in str(first)
     html = first._repr_html_()
     assert "<table>" in html and "<svg" in html and "fgd" in html
+
+
+def test_other_threads_run_meanwhile() -> None:
+    trace = simulate.Trace.sample(nodes=200, tasks=4_000, seed=1)
+    simulation = _fogcore.Simulation(trace._native, False)
+    turns, ended = 0, threading.Event()
+
+    def turn() -> None:
+        nonlocal turns
+        while not ended.is_set():
+            turns += 1
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    before = turns
+    simulation.run("fgd", 1)
+    meanwhile = turns - before
+    ended.set()
+    thread.join()
+    # Without the lock, it would be one or two.
+    assert meanwhile > 100
 
 
 def test_traces_are_read_from_files(tmp_path: Path) -> None:

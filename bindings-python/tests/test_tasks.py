@@ -296,7 +296,7 @@ async def test_tasks_after_tasks(url: str, quick: dict[str, Any]) -> None:
     async with fogcore.Fog.open(url, **quick) as fog, await serving(fog, executors):
         parents = [await fog.submit("one") for _ in range(2)]
         child = await fog.submit("more", after=parents)
-        last = await fog.submit("thread", after=[child.id])
+        last = await fog.submit("thread", after=child)
         assert await last.result() == 43
 
 

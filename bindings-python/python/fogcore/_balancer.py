@@ -22,6 +22,11 @@ class _Asked(NamedTuple):
     except_nodes: list[str]
 
 
+def _all(nodes: Sequence[str]) -> list[str]:
+    """The nodes; of one alone, not its letters."""
+    return [nodes] if isinstance(nodes, str) else list(nodes)
+
+
 class Balancer:
     """Picks nodes of a fog, and learns from how requests went.
 
@@ -77,7 +82,7 @@ class Balancer:
             and not exclude
         ):
             return self._native.pick()
-        asked = _Asked(kind, request_class, region, label, key, stay_with, list(exclude))
+        asked = _Asked(kind, request_class, region, label, key, stay_with, _all(exclude))
         return self._native.pick_for(asked)
 
     def explain(
@@ -93,7 +98,7 @@ class Balancer:
     ) -> dict[str, Any]:
         """Who would be picked, and why: what was weighed and who was left out. It looks at every
         node, and sends nothing."""
-        asked = _Asked(kind, request_class, region, label, key, stay_with, list(exclude))
+        asked = _Asked(kind, request_class, region, label, key, stay_with, _all(exclude))
         told: dict[str, Any] = json.loads(self._native.explain(asked))
         return told
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import weakref
 from collections.abc import Callable
@@ -107,4 +108,23 @@ def dumps(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"settings: {error}", "settings") from None
+        field = _not_a_number(value) or "input"
+        raise InvalidInputError(f"{field}: {error}", field) from None
+
+
+def _not_a_number(value: Any) -> str | None:
+    """The path of what is a float and no number."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if (path := _not_a_number(each)) is not None:
+                return f"{name}.{path}".removesuffix(".")
+    return "" if isinstance(value, float) and not math.isfinite(value) else None
+
+
+def whole(value: int, field: str, most: int = 2**32 - 1) -> int:
+    """A whole number that the core can hold; what it means, the core judges."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{field}: an int is wanted, not {type(value).__name__}")
+    if not 0 <= value <= most:
+        raise InvalidInputError(f"{field}: must be between 0 and {most}", field)
+    return value

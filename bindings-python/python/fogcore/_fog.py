@@ -11,7 +11,7 @@ from typing import Any
 
 from . import _fogcore, _times
 from ._balancer import Balancer
-from ._bridge import ask, call, dumps
+from ._bridge import ask, call, dumps, whole
 from ._errors import FogError, NotFoundError, TaskError, of_kind
 from ._events import Events
 from ._ledger import Ledger
@@ -36,6 +36,7 @@ from ._values import (
 from ._work import NodeHandle
 
 _PAGE = 1_000
+_MOST = 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class TaskRequest:
     offline_for: Seconds | None = None
     sla: Sla = Sla.ONCE
     retain_for: Seconds | None = None
-    after: Sequence[str | TaskHandle] = ()
+    after: Sequence[str | TaskHandle] | TaskHandle = ()
     if_parent_fails: ParentFailure = ParentFailure.CANCEL
 
     def _json(self, fog: _fogcore.Fog) -> str:
@@ -107,7 +108,12 @@ class TaskRequest:
         if self.retain_for is not None:
             spec["retain_for"] = span(self.retain_for, "retain_for")
         if self.after:
-            spec["after"] = [_id(task) for task in self.after]
+            # Of one alone, not its letters.
+            if isinstance(self.after, (str, TaskHandle)):
+                parents: Sequence[str | TaskHandle] = [self.after]
+            else:
+                parents = self.after
+            spec["after"] = [_id(task) for task in parents]
             spec["if_parent_fails"] = self.if_parent_fails
         return dumps(spec)
 
@@ -184,7 +190,9 @@ class TaskHandle:
 
     async def log(self, after: int = 0, limit: int = _PAGE) -> list[LogLine]:
         """The lines of its log that are kept, behind the one with the number `after`."""
-        lines = await ask(self._fog._native.log, self.id, after, limit)
+        lines = await ask(
+            self._fog._native.log, self.id, whole(after, "after", _MOST), whole(limit, "limit")
+        )
         return [LogLine(line["number"], line["text"]) for line in lines]
 
     def __eq__(self, other: object) -> bool:
@@ -278,6 +286,8 @@ class Fog:
             "idle_poll": idle_poll,
             "grace": grace,
         }
+        if seed is not None:
+            whole(seed, "seed", _MOST)
         given = {name: span(each, name) for name, each in lengths.items() if each is not None}
         return Opening(url, dumps({**_times.settings(dict(settings or {})), **given}), seed)
 
@@ -305,6 +315,8 @@ class Fog:
         Raises:
             InvalidInputError: What breaks a limit, with the field's name.
         """
+        if not isinstance(node, Node):
+            raise TypeError(f"a Node is registered, not {type(node).__name__}")
         asked = dumps(node._json(self._native.base_units))
         await ask(self._native.register, asked)
         return NodeHandle(self._native, self.asset, node)
@@ -374,7 +386,7 @@ class Fog:
         offline_for: Seconds | None = None,
         sla: Sla = Sla.ONCE,
         retain_for: Seconds | None = None,
-        after: Sequence[str | TaskHandle] = (),
+        after: Sequence[str | TaskHandle] | TaskHandle = (),
         if_parent_fails: ParentFailure = ParentFailure.CANCEL,
     ) -> TaskHandle:
         """Submits a task; it is in the store when this returns.
@@ -464,7 +476,7 @@ class Fog:
     async def explain(self, request: TaskRequest | str, *, top: int = 5) -> Explanation:
         """Where a task like this one would go now, and why; or what stands in its way."""
         request = TaskRequest(kind=request) if isinstance(request, str) else request
-        told = await ask(self._native.explain, request._json(self._native), top)
+        told = await ask(self._native.explain, request._json(self._native), whole(top, "top"))
         return Explanation._of(told)
 
     # The rest

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Union, overload
 
 from . import _fogcore
-from ._bridge import ask, call, dumps
+from ._bridge import ask, call, dumps, whole
 from ._errors import FogError, of_kind
 from ._fogcore import Transfer as _Transfer
 from ._money import Asset, Money, text
@@ -51,7 +51,8 @@ class Transfer:
         linked: bool = False,
     ) -> _Transfer:
         """Reserves the amount, to be posted or voided; freed after `timeout_seconds`, if told."""
-        return _Transfer.hold(debit, credit, text(amount), id, linked, timeout_seconds)
+        seconds = whole(timeout_seconds, "timeout_seconds")
+        return _Transfer.hold(debit, credit, text(amount), id, linked, seconds)
 
     @staticmethod
     def post(

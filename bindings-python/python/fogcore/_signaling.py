@@ -96,6 +96,8 @@ _NAMES = {signal: name for name, signal in _SIGNALS.items()}
 
 
 def _signal_text(signal: Signal) -> str:
+    if type(signal) not in _NAMES:
+        raise TypeError(f"a signal is an Offer, an Answer, …, not {type(signal).__name__}")
     return dumps({"type": _NAMES[type(signal)], **vars(signal)})
 
 
