@@ -18,7 +18,7 @@ use crate::bridge::{Bridge, Calls};
 use crate::error::Fault;
 use crate::fog::Fog;
 use crate::json::{Item, limit, parse, read, render, render_object, text};
-use crate::money;
+use crate::money::{self, Money};
 
 /// What a transfer does, as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,14 +29,34 @@ enum Action {
     Void { hold: TransferId },
 }
 
-/// A transfer to be made: sent twice, it happens once.
-#[pyclass(frozen, eq, hash, module = "fogcore._fogcore")]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Transfer {
+/// A transfer, as it was asked for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Asked {
     id: TransferId,
     action: Action,
     linked: bool,
     timeout_seconds: u32,
+}
+
+/// A transfer to be made, for `Ledger.transfer_all`. It has an id: sent twice, it happens once.
+///
+/// >>> from fogcore import Transfer
+/// >>> transfer = Transfer.direct("alice", "bob", "2.5")
+/// >>> transfer == Transfer.direct("alice", "bob", "2.5", id=transfer.id)
+/// True
+#[pyclass(frozen, eq, hash, module = "fogcore")]
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Transfer(Arc<Asked>);
+
+impl Transfer {
+    fn new(
+        id: Option<&str>,
+        action: Action,
+        linked: bool,
+        timeout_seconds: u32,
+    ) -> Result<Self, Fault> {
+        Ok(Self(Arc::new(Asked { id: self::id(id)?, action, linked, timeout_seconds })))
+    }
 }
 
 /// Reads the id, or makes one.
@@ -59,62 +79,68 @@ fn id(given: Option<&str>) -> Result<TransferId, Fault> {
 
 #[pymethods]
 impl Transfer {
+    /// Moves the amount. A `linked` one is made with the next of its batch, or not at all.
     #[staticmethod]
-    #[pyo3(signature = (debit, credit, amount, id=None, linked=false))]
+    #[pyo3(signature = (debit, credit, amount, *, id=None, linked=false))]
     fn direct(
         debit: &str,
         credit: &str,
-        amount: String,
+        amount: Money,
         id: Option<&str>,
         linked: bool,
     ) -> Result<Self, Fault> {
         let (debit, credit) = (parse(debit)?, parse(credit)?);
-        let action = Action::Direct { debit, credit, amount };
-        Ok(Self { id: self::id(id)?, action, linked, timeout_seconds: 0 })
+        Self::new(id, Action::Direct { debit, credit, amount: amount.0 }, linked, 0)
     }
 
+    /// Reserves the amount, to be posted or voided; freed after `timeout_seconds`, if told.
     #[staticmethod]
-    #[pyo3(signature = (debit, credit, amount, id=None, linked=false, timeout_seconds=0))]
+    #[pyo3(signature = (debit, credit, amount, *, timeout_seconds=0, id=None, linked=false))]
     fn hold(
         debit: &str,
         credit: &str,
-        amount: String,
+        amount: Money,
+        timeout_seconds: i128,
         id: Option<&str>,
         linked: bool,
-        timeout_seconds: u32,
     ) -> Result<Self, Fault> {
         let (debit, credit) = (parse(debit)?, parse(credit)?);
-        let action = Action::Hold { debit, credit, amount };
-        Ok(Self { id: self::id(id)?, action, linked, timeout_seconds })
+        let seconds = u32::try_from(timeout_seconds).map_err(|_| {
+            let why = format!("must be between 0 and {}", u32::MAX);
+            Fault::invalid("timeout_seconds", &why)
+        })?;
+        Self::new(id, Action::Hold { debit, credit, amount: amount.0 }, linked, seconds)
     }
 
+    /// Moves a part of a hold, or all of it, and frees the rest.
     #[staticmethod]
-    #[pyo3(signature = (hold, amount=None, id=None, linked=false))]
+    #[pyo3(signature = (hold, amount=None, *, id=None, linked=false))]
     fn post(
         hold: &str,
-        amount: Option<String>,
+        amount: Option<Money>,
         id: Option<&str>,
         linked: bool,
     ) -> Result<Self, Fault> {
-        let action = Action::Post { hold: parse(hold)?, amount };
-        Ok(Self { id: self::id(id)?, action, linked, timeout_seconds: 0 })
+        let amount = amount.map(|amount| amount.0);
+        Self::new(id, Action::Post { hold: parse(hold)?, amount }, linked, 0)
     }
 
+    /// Frees all of a hold.
     #[staticmethod]
-    #[pyo3(signature = (hold, id=None, linked=false))]
+    #[pyo3(signature = (hold, *, id=None, linked=false))]
     fn void(hold: &str, id: Option<&str>, linked: bool) -> Result<Self, Fault> {
-        let action = Action::Void { hold: parse(hold)? };
-        Ok(Self { id: self::id(id)?, action, linked, timeout_seconds: 0 })
+        Self::new(id, Action::Void { hold: parse(hold)? }, linked, 0)
     }
 
+    /// Its id, a UUID.
     #[getter]
     fn id(&self) -> String {
-        self.id.to_string()
+        self.0.id.to_string()
     }
 
     fn __repr__(&self) -> String {
-        let of = |name: &str, rest: String| format!("Transfer.{name}({rest}, id='{}')", self.id);
-        match &self.action {
+        let of = |name: &str, rest: String| format!("Transfer.{name}({rest}, id='{}')", self.0.id);
+        match &self.0.action {
             Action::Direct { debit, credit, amount } => {
                 of("direct", format!("'{debit}', '{credit}', '{amount}'"))
             }
@@ -168,7 +194,7 @@ impl Assets {
     }
 
     /// The transfer with its amounts read, and the asset that they are of.
-    async fn read(&mut self, transfer: &Transfer) -> Result<(ledger::Transfer, Arc<Asset>), Fault> {
+    async fn read(&mut self, transfer: &Asked) -> Result<(ledger::Transfer, Arc<Asset>), Fault> {
         let (asset, kind) = match &transfer.action {
             Action::Direct { debit, credit, amount } => {
                 let asset = self.of(debit).await?;
@@ -363,7 +389,7 @@ impl Ledger {
         transfers: Vec<Bound<'_, Transfer>>,
     ) -> Result<u64, Fault> {
         let (fog, calls) = self.core()?;
-        let transfers: Vec<_> = transfers.iter().map(|one| one.get().clone()).collect();
+        let transfers: Vec<_> = transfers.iter().map(|one| Arc::clone(&one.get().0)).collect();
         let apply = async move {
             let mut assets = Assets::new(&fog);
             let mut batch = Vec::with_capacity(transfers.len());

@@ -2,7 +2,28 @@
 
 use fogcore::amount::{Amount, Asset};
 
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
 use crate::error::Fault;
+
+/// The decimal text of an amount: a `str` as it is, anything else as `fogcore._money` writes it,
+/// which refuses floats.
+pub(crate) struct Money(pub(crate) String);
+
+impl<'py> FromPyObject<'_, 'py> for Money {
+    type Error = PyErr;
+
+    fn extract(amount: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        static TEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if let Ok(text) = amount.cast::<PyString>() {
+            return Ok(Self(text.to_str()?.to_owned()));
+        }
+        let text = TEXT.import(amount.py(), "fogcore._money", "text")?;
+        Ok(Self(text.call1((amount,))?.extract()?))
+    }
+}
 
 /// The base units that a decimal text stands for.
 pub(crate) fn read(asset: &Asset, field: &str, text: &str) -> Result<Amount, Fault> {

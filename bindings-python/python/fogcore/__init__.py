@@ -50,8 +50,8 @@ from ._errors import (
 )
 from ._events import Event, Events
 from ._fog import Fog, TaskHandle, TaskRequest
-from ._fogcore import Pick, __version__
-from ._ledger import MAX_BATCH, Ledger, Transfer, TransferAnswers
+from ._fogcore import Pick, Transfer, __version__
+from ._ledger import MAX_BATCH, Ledger, TransferAnswers
 from ._money import Asset, Money
 from ._signaling import (
     Answer,

@@ -5,6 +5,8 @@ from typing import Any, TypeVar, final
 
 from typing_extensions import ParamSpec, Self
 
+from ._money import Money
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -127,32 +129,31 @@ class BreakerPermit:
 class Transfer:
     @staticmethod
     def direct(
-        debit: str,
-        credit: str,
-        amount: str,
-        id: str | None = None,
-        linked: bool = False,
-    ) -> Transfer: ...
+        debit: str, credit: str, amount: Money, *, id: str | None = None, linked: bool = False
+    ) -> Transfer:
+        """Moves the amount. A `linked` one is made with the next of its batch, or not at all."""
     @staticmethod
     def hold(
         debit: str,
         credit: str,
-        amount: str,
+        amount: Money,
+        *,
+        timeout_seconds: int = 0,
         id: str | None = None,
         linked: bool = False,
-        timeout_seconds: int = 0,
-    ) -> Transfer: ...
+    ) -> Transfer:
+        """Reserves the amount, to be posted or voided; freed after `timeout_seconds`, if told."""
     @staticmethod
     def post(
-        hold: str,
-        amount: str | None = None,
-        id: str | None = None,
-        linked: bool = False,
-    ) -> Transfer: ...
+        hold: str, amount: Money | None = None, *, id: str | None = None, linked: bool = False
+    ) -> Transfer:
+        """Moves a part of a hold, or all of it, and frees the rest."""
     @staticmethod
-    def void(hold: str, id: str | None = None, linked: bool = False) -> Transfer: ...
+    def void(hold: str, *, id: str | None = None, linked: bool = False) -> Transfer:
+        """Frees all of a hold."""
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Its id, a UUID."""
     def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Union, overload
 
 from . import _fogcore
-from ._bridge import ask, call, dumps, whole
+from ._bridge import ask, call, dumps
 from ._errors import FogError, of_kind
-from ._fogcore import Transfer as _Transfer
+from ._fogcore import Transfer
 from ._money import Asset, Money, text
 from ._times import moment
 from ._values import Account, Posted, Stake, TrialBalance
@@ -18,57 +18,6 @@ from ._values import Account, Posted, Stake, TrialBalance
 _PAGE = 1_000
 MAX_BATCH = 8_190
 """The most transfers of one batch."""
-
-
-class Transfer:
-    """Makes transfers for `Ledger.transfer_all`. Each has an id: sent twice, it happens once.
-
-    >>> transfer = Transfer.direct("alice", "bob", "2.5")
-    >>> transfer == Transfer.direct("alice", "bob", "2.5", id=transfer.id)
-    True
-    """
-
-    @staticmethod
-    def direct(
-        debit: str,
-        credit: str,
-        amount: Money,
-        *,
-        id: str | None = None,
-        linked: bool = False,
-    ) -> _Transfer:
-        """Moves the amount. A `linked` one is made with the next of its batch, or not at all."""
-        return _Transfer.direct(debit, credit, text(amount), id, linked)
-
-    @staticmethod
-    def hold(
-        debit: str,
-        credit: str,
-        amount: Money,
-        *,
-        timeout_seconds: int = 0,
-        id: str | None = None,
-        linked: bool = False,
-    ) -> _Transfer:
-        """Reserves the amount, to be posted or voided; freed after `timeout_seconds`, if told."""
-        seconds = whole(timeout_seconds, "timeout_seconds")
-        return _Transfer.hold(debit, credit, text(amount), id, linked, seconds)
-
-    @staticmethod
-    def post(
-        hold: str,
-        amount: Money | None = None,
-        *,
-        id: str | None = None,
-        linked: bool = False,
-    ) -> _Transfer:
-        """Moves a part of a hold, or all of it, and frees the rest."""
-        return _Transfer.post(hold, None if amount is None else text(amount), id, linked)
-
-    @staticmethod
-    def void(hold: str, *, id: str | None = None, linked: bool = False) -> _Transfer:
-        """Frees all of a hold."""
-        return _Transfer.void(hold, id, linked)
 
 
 class TransferAnswers(Sequence[Union[Posted, FogError]]):
@@ -220,13 +169,13 @@ class Ledger:
         """Frees all of a hold."""
         return await self._one(Transfer.void(hold, id=id))
 
-    async def _one(self, transfer: _Transfer) -> Posted:
+    async def _one(self, transfer: Transfer) -> Posted:
         answer = (await self.transfer_all([transfer]))[0]
         if isinstance(answer, FogError):
             raise answer
         return answer
 
-    async def transfer_all(self, transfers: Iterable[_Transfer]) -> TransferAnswers:
+    async def transfer_all(self, transfers: Iterable[Transfer]) -> TransferAnswers:
         """Applies up to 8,190 transfers in order, in one durable step, and answers each."""
         return TransferAnswers(await call(self._native.transfer_all, list(transfers)))
 
