@@ -477,3 +477,33 @@ async def test_what_is_no_kind_is_refused(kind: Any) -> None:
     async with fogcore.Fog.open("memory:") as fog:
         with pytest.raises((fogcore.InvalidInputError, TypeError)):
             await fog.submit(kind)
+
+
+async def test_one_that_is_called_off_before_it_began_leaves_nothing() -> None:
+    async def noop(task: fogcore.Task) -> None: ...
+
+    async with fogcore.Fog.open("memory:") as fog:
+        work = await serving(fog, {"noop": noop})
+
+        class Job:
+            number = 7
+
+        work._take(Job())
+        assert work.running == 1
+        work._take(7)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert work.running == 0
+
+
+async def test_a_timeout_of_its_own_is_told_as_such(url: str, quick: dict[str, Any]) -> None:
+    async with fogcore.Fog.open(url, **quick) as fog:
+        node = await fog.register(fogcore.Node("laptop"))
+
+        @node.executor("asks", timeout=60)
+        async def asks(task: fogcore.Task) -> None:
+            raise TimeoutError("the printer is slow")
+
+        async with node.serve():
+            with pytest.raises(fogcore.TaskError, match="printer"):
+                await (await fog.submit("asks", **ONCE)).result()

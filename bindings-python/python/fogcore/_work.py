@@ -153,9 +153,14 @@ class _Registered:
         run = _in_loop if inspect.iscoroutinefunction(self.function) else _in_thread
         if self.timeout is None:
             return await run(self.function, task)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             return await asyncio.wait_for(run(self.function, task), self.timeout)
         except asyncio.TimeoutError:
+            # Before its time, it is the function's own.
+            if loop.time() - begun < self.timeout:
+                raise
             raise TransientFailure(f"it took longer than {self.timeout:g} s") from None
 
 
@@ -309,7 +314,6 @@ class Serving:
         self._bar: Any = _bar(node.id) if progress else None
         self._worker: _fogcore.Worker | None = None
         self._jobs: dict[int, asyncio.Task[None]] = {}
-        self._stopping = False
         self.succeeded = 0
         self.failed = 0
         self.given_up = 0
@@ -343,8 +347,10 @@ class Serving:
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            # Given back without a word, the worker stops by itself.
-            self._worker = None
+            if self._worker is not None:
+                # Given back without a word, it stops by itself.
+                self._worker = None
+                self._end()
 
     def update(self, vitals: Vitals) -> None:
         """How the node is from now on: told with its next heartbeat, and looked at before it asks
@@ -365,13 +371,11 @@ class Serving:
 
     async def abort(self) -> None:
         """Cancels what runs, gives it back, and stops."""
-        self._stopping = True
         for job in list(self._jobs.values()):
             job.cancel()
         await self.stop()
 
     def _end(self) -> None:
-        self._stopping = True
         for job in list(self._jobs.values()):
             job.cancel()
         self._forget()
@@ -385,8 +389,17 @@ class Serving:
             if running is not None:
                 running.cancel()
             return
+        number = job.number
         running = asyncio.get_running_loop().create_task(self._run(job))
-        self._jobs[job.number] = running
+        self._jobs[number] = running
+        # Not within: one that is called off before it began never runs.
+        running.add_done_callback(lambda _: self._ended(number))
+
+    def _ended(self, number: int) -> None:
+        self._jobs.pop(number, None)
+        if self._bar is not None:
+            self._bar.set_postfix(running=self.running, failed=self.failed, refresh=False)
+            self._bar.update()
 
     async def _run(self, job: _fogcore.Job) -> None:
         try:
@@ -410,11 +423,6 @@ class Serving:
             self.failed += 1
             permanent = isinstance(error, PermanentFailure) or _bad_result(error)
             job.fail(_told(error), permanent)
-        finally:
-            self._jobs.pop(job.number, None)
-            if self._bar is not None:
-                self._bar.set_postfix(running=self.running, failed=self.failed, refresh=False)
-                self._bar.update()
 
     async def __aenter__(self) -> Serving:
         await self.start()
