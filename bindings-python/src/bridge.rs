@@ -247,13 +247,28 @@ impl Calls {
         T: Send + 'static,
         E: Into<Fault> + Send + 'static,
     {
+        self.wait_or(bridge, work, render, || Err(Fault::shut_down()))
+    }
+
+    /// As [`Calls::wait`], with an answer for whoever waits while the fog is closed.
+    pub(crate) fn wait_or<T, E>(
+        &self,
+        bridge: &Bridge,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+        render: impl FnOnce(T) -> Answer + Send + 'static,
+        closed: impl FnOnce() -> Answer + Send + 'static,
+    ) -> Result<u64, Fault>
+    where
+        T: Send + 'static,
+        E: Into<Fault> + Send + 'static,
+    {
         let queue = Arc::clone(bridge.queue()?);
         let number = queue.number();
         let (stopping, answers) = (self.stopping.clone(), Arc::clone(&queue));
         let work = async move {
             let answer = tokio::select! {
                 answer = caught(work, render) => answer,
-                () = stopping.cancelled() => Err(Fault::shut_down()),
+                () = stopping.cancelled() => closed(),
             };
             answers.push(number, answer);
         };

@@ -48,6 +48,6 @@ impl Events {
             });
             Ok::<_, Fault>(told.collect::<Vec<_>>())
         };
-        self.calls.wait(bridge, pull, render)
+        self.calls.wait_or(bridge, pull, render, || render(Vec::<Told>::new()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fogcore::fog::Connection;
 use fogcore::id::{NodeId, PeerId, SessionId, ZoneId};
-use fogcore::signaling::{ResumeToken, SessionChange, Signal, ZoneFilter, ZoneSpec};
+use fogcore::signaling::{Delivery, ResumeToken, SessionChange, Signal, ZoneFilter, ZoneSpec};
 use pyo3::prelude::*;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
@@ -178,7 +178,8 @@ impl PeerConnection {
         &self.token
     }
 
-    /// What the peer hears next; none once the session is over, or the peer left or connected anew.
+    /// What the peer hears next; none once the session is over, the peer left or connected anew, or
+    /// the fog is closed.
     fn next(&self, bridge: &Bridge) -> Result<u64, Fault> {
         let shared = Arc::clone(self.shared.get()?);
         let next = async move {
@@ -192,7 +193,7 @@ impl PeerConnection {
                 }
             }
         };
-        self.calls.wait(bridge, next, render)
+        self.calls.wait_or(bridge, next, render, || render(None::<Delivery>))
     }
 
     fn send(&self, bridge: &Bridge, to: &str, signal: &str) -> Result<u64, Fault> {

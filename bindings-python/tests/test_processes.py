@@ -245,9 +245,14 @@ FORKS = """
         await fog.register(fogcore.Node("a"))
         return fog, await fog.balancer()
 
+    async def following(events):
+        return [event async for event in events]
+
     loop = asyncio.new_event_loop()
     fog, balancer = loop.run_until_complete(opened())
+    events = fog.events()
     waiting = fogcore.sync.Fog.open("memory:")
+    heard = waiting.events()
     breaker = fogcore.Breaker()
     picked = balancer.pick()
 
@@ -263,6 +268,8 @@ FORKS = """
     if child == 0:
         refused(lambda: asyncio.run(fog.task_counts()))
         refused(lambda: waiting.task_counts())
+        refused(lambda: asyncio.run(following(events)))
+        refused(lambda: list(heard))
         refused(balancer.pick)
         refused(lambda: breaker.call(int))
         refused(picked.success)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +70,11 @@ def test_a_task_is_done(url: str, quick: dict[str, Any]) -> None:
         assert [one.id for one in fog.tasks(kind="add")] == [task.id]
         assert [one.node.id for one in fog.nodes()] == ["laptop"]
         assert fog.ledger.trial_balance().is_balanced
+        child = fog.submit("add", [4], after=task)
+        last = fog.submit("add", [5], after=[task.id, child])
+        assert last.info().state is fogcore.TaskState.WAITING
+        with pytest.raises(TypeError, match="after"):
+            fog.submit("add", after=7)  # type: ignore[arg-type]
         (other,) = fog.submit_all([(fogcore.TaskRequest(kind="later"), None)])
         assert isinstance(other, fogcore.sync.TaskHandle)
         other.cancel()
@@ -119,6 +125,42 @@ def test_threads_may_share_a_fog(url: str, quick: dict[str, Any]) -> None:
         assert not failed
         bob = fog.ledger.account("bob")
         assert bob is not None and bob.available == 80
+
+
+def close_while_threads_call(url: str, closing: int) -> list[BaseException]:
+    """What ended the calls that were made again and again while threads closed the fog."""
+    fog = fogcore.sync.Fog.open(url)
+    never = fog.submit("nobody-does-it")
+    asked = [fog.task_counts, never.wait, lambda: list(fog.tasks()), fog.task_counts] * 2
+    told: list[BaseException] = []
+    begin = threading.Barrier(len(asked) + 1)
+
+    def ask(what: Callable[[], object]) -> None:
+        begin.wait()
+        try:
+            while True:
+                what()
+        except BaseException as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=ask, args=[what], daemon=True) for what in asked]
+    ends = [threading.Thread(target=fog.close) for _ in range(closing)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    for thread in ends:
+        thread.start()
+    for thread in [*ends, *threads]:
+        thread.join()
+    assert len(told) == len(asked)
+    return told
+
+
+@pytest.mark.parametrize("closing", [1, 3])
+def test_whoever_calls_while_it_is_closed_is_told_so(url: str, closing: int) -> None:
+    for _ in range(10):
+        told = close_while_threads_call(url, closing)
+        assert all(isinstance(error, fogcore.UnavailableError) for error in told), told
 
 
 def test_within_its_loop_it_says_what_to_use(url: str, quick: dict[str, Any]) -> None:

@@ -36,10 +36,12 @@ async def test_a_task_is_done_paid_and_explained(url: str, quick: dict[str, Any]
             return sum(task.payload)
 
         await fog.ledger.mint("alice", "100")
+        paid = fog.events("task_succeeded")
         async with node.serve(concurrency=4) as work:
             task = await fog.submit("add", [1, 2, 3], budget="0.5", payer="alice")
             assert await task.result() == 6
             assert work.succeeded == 1
+        assert (await anext(paid)).data["paid"] == Decimal("0.2")
         info = await task.info()
         assert (info.state, info.done_by, info.attempts) == (
             fogcore.TaskState.SUCCEEDED,

@@ -8,9 +8,11 @@ from typing import Any
 
 from . import _fogcore
 from ._bridge import ask
-from ._errors import UnavailableError
+from ._money import Asset, decimal
 
 _BATCH = 256
+# The fields of events that the core writes in base units of the fog's asset.
+_AMOUNTS = frozenset({"paid", "cost"})
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Event:
         kind: What happened: ``node_registered``, ``task_succeeded``, ``breaker_changed``, …;
             ``missed`` if events were lost because nobody took them in time: `data["events"]` tells
             how many.
-        data: What else is known of it; amounts in base units, as the core writes them.
+        data: What else is known of it; amounts (`paid`, `cost`) as `Decimal`.
     """
 
     number: int
@@ -40,11 +42,15 @@ class Event:
         return self.data.get("task")
 
     @classmethod
-    def _of(cls, json: Any) -> Event:
+    def _of(cls, json: Any, asset: Asset) -> Event:
         event = json["event"]
         if event is None:
             return cls(json["number"], "missed", {"events": json["missed"]})
-        rest = {name: value for name, value in event.items() if name != "type"}
+        rest = {
+            name: decimal(value, asset) if name in _AMOUNTS else value
+            for name, value in event.items()
+            if name != "type"
+        }
         return cls(json["number"], event["type"], rest)
 
 
@@ -52,8 +58,9 @@ class Events:
     """Events from the moment on at which it was made, until the fog is closed. A few thousand are
     kept for a slow reader; what is lost after that is told as an event of the kind ``missed``."""
 
-    def __init__(self, native: _fogcore.Events, kinds: frozenset[str]) -> None:
+    def __init__(self, native: _fogcore.Events, kinds: frozenset[str], asset: Asset) -> None:
         self._native = native
+        self._asset = asset
         self._kinds = kinds
         self._here: list[Event] = []
         self._heard = 0
@@ -68,10 +75,7 @@ class Events:
                 self._heard = event.number
                 if not self._kinds or event.kind in self._kinds or event.kind == "missed":
                     return event
-            try:
-                told = await ask(self._native.pull, self._heard, _BATCH)
-            except UnavailableError:
-                raise StopAsyncIteration from None
+            told = await ask(self._native.pull, self._heard, _BATCH)
             if not told:
                 raise StopAsyncIteration
-            self._here = [Event._of(one) for one in reversed(told)]
+            self._here = [Event._of(one, self._asset) for one in reversed(told)]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from . import _fogcore, _times
 from ._balancer import Balancer
@@ -37,6 +37,15 @@ from ._work import NodeHandle
 
 _PAGE = 1_000
 _MOST = 2**64 - 1
+
+
+class SubmittedTask(Protocol):
+    """A handle on a task, of `fogcore` or of `fogcore.sync`."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +86,7 @@ class TaskRequest:
     offline_for: Seconds | None = None
     sla: Sla = Sla.ONCE
     retain_for: Seconds | None = None
-    after: Sequence[str | TaskHandle] | TaskHandle = ()
+    after: Sequence[str | SubmittedTask] | SubmittedTask = ()
     if_parent_fails: ParentFailure = ParentFailure.CANCEL
 
     def _json(self, fog: _fogcore.Fog) -> str:
@@ -108,18 +117,23 @@ class TaskRequest:
         if self.retain_for is not None:
             spec["retain_for"] = span(self.retain_for, "retain_for")
         if self.after:
-            # Of one alone, not its letters.
-            if isinstance(self.after, (str, TaskHandle)):
-                parents: Sequence[str | TaskHandle] = [self.after]
-            else:
-                parents = self.after
-            spec["after"] = [_id(task) for task in parents]
+            spec["after"] = _ids(self.after)
             spec["if_parent_fails"] = self.if_parent_fails
         return dumps(spec)
 
 
-def _id(task: str | TaskHandle) -> str:
-    return task.id if isinstance(task, TaskHandle) else task
+def _ids(after: Sequence[str | SubmittedTask] | SubmittedTask) -> list[str]:
+    """The ids of tasks; of one alone, not its letters."""
+    if not isinstance(after, str) and isinstance(after, Iterable):
+        return [_id(task) for task in after]
+    return [_id(after)]
+
+
+def _id(task: Any) -> str:
+    id = task if isinstance(task, str) else getattr(task, "id", None)
+    if not isinstance(id, str):
+        raise TypeError(f"after: a task's handle or id is wanted, not {type(task).__name__}")
+    return id
 
 
 class TaskHandle:
@@ -386,7 +400,7 @@ class Fog:
         offline_for: Seconds | None = None,
         sla: Sla = Sla.ONCE,
         retain_for: Seconds | None = None,
-        after: Sequence[str | TaskHandle] | TaskHandle = (),
+        after: Sequence[str | SubmittedTask] | SubmittedTask = (),
         if_parent_fails: ParentFailure = ParentFailure.CANCEL,
     ) -> TaskHandle:
         """Submits a task; it is in the store when this returns.
@@ -513,7 +527,7 @@ class Fog:
             print(event.task, event.data["paid"])
         ```
         """
-        return Events(self._native.events(), frozenset(kinds))
+        return Events(self._native.events(), frozenset(kinds), self.asset)
 
     def _task(self, json: Any) -> TaskInfo:
         return TaskInfo._of(json, self.asset)

@@ -9,7 +9,6 @@ from typing import Any, Union
 
 from . import _fogcore
 from ._bridge import ask, call, dumps
-from ._errors import UnavailableError
 from ._values import Mail, Session
 
 _PAGE = 1_000
@@ -192,8 +191,8 @@ class PeerConnection:
         return self._native.token
 
     async def receive(self) -> Delivery | None:
-        """What the peer hears next; none once the session is over, or the peer left or connected
-        anew. What came before counts as heard."""
+        """What the peer hears next; none once the session is over, the peer left or connected
+        anew, or the fog was closed. What came before counts as heard."""
         if self.heard:
             await call(self._native.acknowledge, self.heard)
         told = await ask(self._native.next)
@@ -228,10 +227,7 @@ class PeerConnection:
         return self
 
     async def __anext__(self) -> Delivery:
-        try:
-            delivery = await self.receive()
-        except UnavailableError:
-            delivery = None
+        delivery = await self.receive()
         if delivery is None:
             raise StopAsyncIteration
         return delivery

@@ -24,6 +24,7 @@ import functools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -48,6 +49,10 @@ _Inner = TypeVar("_Inner")
 _T = TypeVar("_T")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_CLOSED = "this fog was closed"
+# Seconds that work has to end after it was called off.
+_TO_END = 1.0
+
 
 class _Portal:
     """An event loop in a thread of its own, and the way into it."""
@@ -55,6 +60,9 @@ class _Portal:
     def __init__(self) -> None:
         self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
+        # Nothing is given to a loop that was told to stop: nobody would ever hear of it.
+        self._giving = threading.Lock()
+        self._closing = False
         # A daemon: a fog that was not closed does not keep the interpreter from ending.
         self._thread = threading.Thread(target=self._serve, name="fogcore-loop", daemon=True)
         self._thread.start()
@@ -62,7 +70,18 @@ class _Portal:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Whoever still waits for something is told that there is nothing to come."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            # An executor may not heed it.
+            await asyncio.wait(left, timeout=_TO_END)
+        await self._loop.shutdown_asyncgens()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Runs the work in the loop, and waits for it; interrupted, it cancels the work."""
@@ -72,26 +91,33 @@ class _Portal:
                 raise UnavailableError(why)
             if threading.current_thread() is self._thread:
                 raise RuntimeError("within the loop of a fog, use what fogcore has for asyncio")
-            if self.is_closed:
-                raise UnavailableError("this fog was closed")
+            with self._giving:
+                if self._closing:
+                    raise UnavailableError(_CLOSED)
+                future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except BaseException:
             work.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:
+        except BaseException as error:
+            ended = future.cancelled() and self._closing
             future.cancel()
+            if ended and isinstance(error, CancelledError):
+                raise UnavailableError(_CLOSED) from None
             raise
 
     @property
     def is_closed(self) -> bool:
-        """Whether the loop has ended."""
-        return not self._thread.is_alive()
+        """Whether the loop has ended, or is about to."""
+        return self._closing
 
     def close(self) -> None:
         """Ends the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._giving:
+            if not self._closing:
+                self._closing = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
 
@@ -388,9 +414,13 @@ class Fog(_Sync[_fog.Fog]):
 
     def close(self) -> None:
         """Stops, as `fogcore.Fog.close` does. Again, it does nothing."""
-        if not self._portal.is_closed:
+        try:
             self._portal.run(self._inner.close())
-            self._portal.close()
+        except UnavailableError:
+            # Another thread may have closed it.
+            if not self._portal.is_closed:
+                raise
+        self._portal.close()
 
     @property
     def settings(self) -> dict[str, Any]:
