@@ -1,6 +1,7 @@
 //! Accounts, transfers and stakes. Amounts come in as decimal texts and are read by the asset of the
 //! account that they are of, which only the ledger knows; they go out in base units with that asset.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,8 +11,11 @@ use fogcore::ledger::{
     self, Applied, HoldState, Place, Posted, Purpose, TransferFilter, TransferKind,
 };
 use fogcore::time::{Clock, SystemClock, Timestamp};
+use fogcore::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 use serde::Serialize;
 
 use crate::bridge::{Bridge, Calls};
@@ -19,6 +23,7 @@ use crate::error::Fault;
 use crate::fog::Fog;
 use crate::json::{Item, limit, parse, read, render, render_object, text};
 use crate::money::{self, Money};
+use crate::process::forks;
 
 /// What a transfer does, as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,20 +66,25 @@ impl Transfer {
 
 /// Reads the id, or makes one.
 fn id(given: Option<&str>) -> Result<TransferId, Fault> {
-    use std::sync::LazyLock;
-    use std::time::{SystemTime, UNIX_EPOCH};
-
-    /// Ids are random beyond their time, in every process: children of a fork have another seed.
-    static IDS: LazyLock<(u32, IdSource)> = LazyLock::new(|| {
-        #[expect(clippy::disallowed_methods, reason = "a seed should differ from run to run")]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let pid = std::process::id();
-        (pid, IdSource::seeded(u64::from(pid) ^ u64::try_from(now.as_nanos()).unwrap_or_default()))
-    });
-    match given {
-        Some(text) => parse(text),
-        None => Ok(IDS.1.transfer(SystemClock::new().now())),
+    thread_local! {
+        /// Made anew after a fork: a child that went on with its parent's would give its own
+        /// transfers the ids of other ones, and they would be taken for repeated.
+        static IDS: RefCell<Option<(u32, IdSource)>> = const { RefCell::new(None) };
     }
+    if let Some(text) = given {
+        return parse(text);
+    }
+    IDS.with_borrow_mut(|ids| {
+        let source = match ids.take() {
+            Some((at, source)) if at == forks() => source,
+            _ => {
+                let seed = SysRng.try_next_u64();
+                IdSource::seeded(seed.map_err(|error| Error::new(ErrorKind::Unavailable, error))?)
+            }
+        };
+        let (_, source) = ids.insert((forks(), source));
+        Ok(source.transfer(SystemClock::new().now()))
+    })
 }
 
 #[pymethods]

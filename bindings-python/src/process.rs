@@ -18,7 +18,7 @@ use crate::error::Fault;
 /// None of the threads ever blocks: SQLite has its own.
 const THREADS: usize = 2;
 
-/// How many forks lie between the process that loaded this library and this one.
+/// See [`forks`].
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// The threads of the process after so many forks. It lives as long as the process does.
@@ -30,7 +30,8 @@ pub(crate) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-fn forks() -> u32 {
+/// How many forks lie between the process that loaded this library and this one.
+pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import json
 import pkgutil
+import pydoc
 import re
 import signal
 import subprocess
@@ -106,3 +107,11 @@ def test_the_version_is_the_crates() -> None:
     version = re.search(r'^version = "(.*)"', workspace, re.M)
     assert version is not None
     assert fogcore.__version__ == version[1]
+
+
+def test_help_tells_of_fogcore_and_not_of_every_string() -> None:
+    told = pydoc.plain(pydoc.render_doc(fogcore))
+    assert "LEAST_CONNECTIONS" in told and "is_final" in told
+    assert "inherited from builtins.str" not in told
+    assert set(dir(fogcore.Sla)) == {"ONCE", "TWICE", "THREE_TIMES"}
+    assert "value" in dir(fogcore.Sla.ONCE)

@@ -264,8 +264,16 @@ FORKS = """
         else:
             raise AssertionError("it was answered")
 
+    # Of a new transfer's id, what is not the time.
+    def chance():
+        return fogcore.Transfer.direct("alice", "bob", 1).id[14:]
+
+    chance()
+    reads, writes = os.pipe()
     child = os.fork()
+    chances = {chance()}
     if child == 0:
+        os.write(writes, chances.pop().encode())
         refused(lambda: asyncio.run(fog.task_counts()))
         refused(lambda: waiting.task_counts())
         refused(lambda: asyncio.run(following(events)))
@@ -282,6 +290,7 @@ FORKS = """
         sys.exit(0)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+    assert os.read(reads, 64).decode() not in chances
     loop.run_until_complete(fog.ledger.mint("alice", 1))
     waiting.close()
     loop.run_until_complete(fog.close())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, EnumMeta
 from typing import Any
 
 from . import _html
@@ -19,7 +19,15 @@ Units = Callable[[str, str], str]
 """Base units of the fog's asset: of a field, from a decimal text."""
 
 
-class _Name(str, Enum):
+class _Names(EnumMeta):
+    """Shows what an enumeration has, and not all that every `str` can."""
+
+    def __dir__(cls) -> list[str]:
+        own = (name for each in cls.__mro__[:-1] if isinstance(each, _Names) for name in vars(each))
+        return sorted({*cls.__members__, *(name for name in own if not name.startswith("_"))})
+
+
+class _Name(str, Enum, metaclass=_Names):
     """An enumeration whose members are the core's names."""
 
     def __str__(self) -> str:
