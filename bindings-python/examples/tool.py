@@ -10,6 +10,7 @@ can try again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ class FogTool:
         "type": "object",
         "properties": {
             "payload": {"description": "What the job is asked with."},
-            "timeout_seconds": {"type": "number", "minimum": 1, "maximum": 600},
+            "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 600},
         },
         "required": ["payload"],
     }
@@ -40,23 +41,39 @@ class FogTool:
         """Does what the model asked for; the dict has a `status`: ``ok``, ``failed``,
         ``timed_out`` or ``refused``."""
         try:
-            timeout = float(arguments.get("timeout_seconds", 60))
+            timeout = _seconds(arguments.get("timeout_seconds", 60))
             task = await self._fog.submit(self._request, arguments.get("payload"))
+            try:
+                await asyncio.wait_for(task.wait(), timeout)
+            except asyncio.TimeoutError:
+                # If it has ended meanwhile, the answer counts.
+                with contextlib.suppress(fogcore.ConflictError):
+                    await task.cancel()
+            return await self._told(task)
         except fogcore.FogError as error:
             return {"status": "refused", "field": error.field, "reason": error.reason}
-        except (TypeError, ValueError) as error:
-            return {"status": "refused", "field": "timeout_seconds", "reason": str(error)}
-        try:
-            result = await asyncio.wait_for(task.result(), timeout)
-        except fogcore.TaskError as error:
-            reason = (error.task.failure or "").partition("\n")[0]
-            return {"status": "failed", "task": task.id, "reason": reason}
-        except asyncio.TimeoutError:
-            info = await task.cancel()
-            return {"status": "timed_out", "task": task.id, "state": info.state.value}
+
+    async def _told(self, task: fogcore.TaskHandle) -> dict[str, Any]:
         info = await task.info()
-        cost = {"node": info.done_by, "paid": str(info.paid)}
-        return {"status": "ok", "task": task.id, "result": result, **cost}
+        if info.state is fogcore.TaskState.SUCCEEDED:
+            cost = {"node": info.done_by, "paid": str(info.paid)}
+            return {"status": "ok", "task": task.id, "result": await task.result(), **cost}
+        if info.state is fogcore.TaskState.CANCELLED:
+            return {"status": "timed_out", "task": task.id, "state": info.state.value}
+        reason = (info.failure or "").partition("\n")[0]
+        return {"status": "failed", "task": task.id, "reason": reason}
+
+
+def _seconds(told: Any) -> float:
+    """How long the model wants to wait: it may have written anything."""
+    field = "timeout_seconds"
+    try:
+        seconds = float(told)
+    except (TypeError, ValueError) as error:
+        raise fogcore.InvalidInputError(f"{field}: {error}", field) from None
+    if not 0.1 <= seconds <= 600:
+        raise fogcore.InvalidInputError(f"{field}: must be between 0.1 and 600", field)
+    return seconds
 
 
 async def main() -> None:
@@ -80,6 +97,7 @@ async def main() -> None:
                 {"payload": {1, 2}},
                 {"payload": "wait", "timeout_seconds": 0.2},
                 {"payload": [1], "timeout_seconds": "soon"},
+                {"payload": [1], "timeout_seconds": float("nan")},
             ]
             for arguments in asked:
                 answer = await tool.execute(arguments)

@@ -119,6 +119,11 @@ impl Balancer {
 
 /// Leave to send a node one request, and the clock that runs meanwhile. Given back without a word,
 /// the request was given up, which says nothing about the node.
+///
+/// ```python
+/// with balancer.pick() as picked:
+///     print(picked.node)
+/// ```
 #[pyclass(frozen, module = "fogcore")]
 pub(crate) struct Pick {
     node: NodeId,
@@ -158,6 +163,10 @@ impl Pick {
 
     /// The request succeeded, after `latency` seconds, or as long ago as the pick was made. Only the
     /// first word counts.
+    ///
+    /// ```python
+    /// balancer.pick().success(latency=0.012)
+    /// ```
     #[pyo3(signature = (latency=None))]
     fn success(&self, latency: Option<f64>) -> Result<(), Fault> {
         let latency = self.latency(latency)?;
@@ -170,6 +179,10 @@ impl Pick {
     /// The request failed: "error", "timeout", "unreachable", "overloaded", "out_of_memory",
     /// "rejected" (every node would refuse it), or that the node is "asleep", "charging",
     /// "off_network" or "user_active".
+    ///
+    /// ```python
+    /// balancer.pick().failure("overloaded", retry_after=5)
+    /// ```
     #[pyo3(signature = (kind="error", latency=None, retry_after=None))]
     fn failure(
         &self,

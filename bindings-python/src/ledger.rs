@@ -90,6 +90,8 @@ fn id(given: Option<&str>) -> Result<TransferId, Fault> {
 #[pymethods]
 impl Transfer {
     /// Moves the amount. A `linked` one is made with the next of its batch, or not at all.
+    ///
+    /// >>> fee = Transfer.direct("alice", "carol", "0.1", linked=True)
     #[staticmethod]
     #[pyo3(signature = (debit, credit, amount, *, id=None, linked=false))]
     fn direct(
@@ -104,6 +106,8 @@ impl Transfer {
     }
 
     /// Reserves the amount, to be posted or voided; freed after `timeout_seconds`, if told.
+    ///
+    /// >>> hold = Transfer.hold("alice", "bob", 5, timeout_seconds=60)
     #[staticmethod]
     #[pyo3(signature = (debit, credit, amount, *, timeout_seconds=0, id=None, linked=false))]
     fn hold(
@@ -123,6 +127,9 @@ impl Transfer {
     }
 
     /// Moves a part of a hold, or all of it, and frees the rest.
+    ///
+    /// >>> hold = Transfer.hold("alice", "bob", 5)
+    /// >>> part = Transfer.post(hold.id, "4.5")
     #[staticmethod]
     #[pyo3(signature = (hold, amount=None, *, id=None, linked=false))]
     fn post(
@@ -136,6 +143,9 @@ impl Transfer {
     }
 
     /// Frees all of a hold.
+    ///
+    /// >>> hold = Transfer.hold("alice", "bob", 5)
+    /// >>> end = Transfer.void(hold.id)
     #[staticmethod]
     #[pyo3(signature = (hold, *, id=None, linked=false))]
     fn void(hold: &str, id: Option<&str>, linked: bool) -> Result<Self, Fault> {

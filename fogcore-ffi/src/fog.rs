@@ -294,7 +294,8 @@ impl Fog {
         self.calls.wait(look).await
     }
 
-    /// Calls a task off: its hold is freed, and whoever is at it is told with its next renewal.
+    /// Calls a task off: its hold is freed, and whoever is at it is told, a worker of this process at
+    /// once and any other one with its next renewal.
     ///
     /// # Errors
     /// NotFound, or Conflict if it ended otherwise.

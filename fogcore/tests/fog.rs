@@ -15,6 +15,7 @@ use fogcore::scheduler::{
     Backoff, Failure, MAX_BYTES, News, Output, Progress, Refusal, TaskSpec, TaskState, executor_fn,
     settlement,
 };
+use fogcore::storage;
 use fogcore::time::{Clock, ManualClock, Timestamp};
 use fogcore::{Error, ErrorKind, Fog, FogConfig};
 use rand::rngs::StdRng;
@@ -26,6 +27,8 @@ use common::{
     account_id, both_stores, claim, failure, fog as amount, funds, is_balanced, node, node_id,
     paid, quick, soon, spec, still, success, until,
 };
+
+const QUICK_LEASE: Duration = Duration::from_millis(300);
 
 fn without_backoff(spec: TaskSpec) -> TaskSpec {
     let backoff = Backoff { initial: Duration::ZERO, ..Backoff::default() };
@@ -193,8 +196,18 @@ async fn a_permanent_failure_and_a_result_too_large_end_the_task_and_free_the_ho
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_task_drops_its_executor_and_is_not_paid() {
-    let config = FogConfig { lease: Duration::from_millis(300), ..quick() };
-    let fog = Fog::builder().config(config).open().await.unwrap();
+    // Within one process it need not wait for a renewal, which comes after a third of the lease.
+    for (lease, elsewhere) in [(Duration::from_secs(3_600), false), (QUICK_LEASE, true)] {
+        let config = FogConfig { lease, ..quick() };
+        let stores = storage::open("memory:").await.unwrap();
+        let [fog, other] = [stores.clone(), stores]
+            .map(|stores| Fog::builder().config(config.clone()).stores(stores).open());
+        let (fog, other) = (fog.await.unwrap(), other.await.unwrap());
+        cancel_while_it_runs(&fog, if elsewhere { &other } else { &fog }).await;
+    }
+}
+
+async fn cancel_while_it_runs(fog: &Fog, canceller: &Fog) {
     let (dropped, begun) = (CancellationToken::new(), CancellationToken::new());
     let (wanted, guard) = (CancellationToken::new(), dropped.clone());
     let (unwanted, begins) = (wanted.clone(), begun.clone());
@@ -217,15 +230,15 @@ async fn a_cancelled_task_drops_its_executor_and_is_not_paid() {
     fog.ledger().mint(&account_id("alice"), amount("1")).await.unwrap();
     let task = fog.submit(paid(), "x").await.unwrap();
     soon(begun.cancelled()).await;
-    let cancelled = fog.cancel(task.id).await.unwrap();
+    let cancelled = canceller.cancel(task.id).await.unwrap();
     assert_eq!(cancelled.state, TaskState::Cancelled);
-    assert_eq!(funds(&fog, "alice").await, (amount("1"), amount("0")));
+    assert_eq!(funds(fog, "alice").await, (amount("1"), amount("0")));
     soon(dropped.cancelled()).await;
     soon(wanted.cancelled()).await;
     soon(worker.stop()).await;
     let after = fog.task(task.id).await.unwrap();
     assert_eq!((after.state, after.paid), (TaskState::Cancelled, amount("0")));
-    assert_eq!(funds(&fog, "bob").await.0, amount("0"));
+    assert_eq!(funds(fog, "bob").await.0, amount("0"));
     assert_eq!(fog.cancel(task.id).await.unwrap().state, TaskState::Cancelled);
 }
 

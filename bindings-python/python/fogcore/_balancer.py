@@ -71,6 +71,11 @@ class Balancer:
 
         Raises:
             UnavailableError: None takes the request; `retry_after` tells when one may.
+
+        ```python
+        with balancer.pick(key="user-7", region="eu") as picked:
+            print(picked.node)
+        ```
         """
         if (
             key is None
@@ -97,7 +102,12 @@ class Balancer:
         exclude: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Who would be picked, and why: what was weighed and who was left out. It looks at every
-        node, and sends nothing."""
+        node, and sends nothing.
+
+        ```python
+        print(balancer.explain(key="user-7")["selected_node"])
+        ```
+        """
         asked = _Asked(kind, request_class, region, label, key, stay_with, _all(exclude))
         told: dict[str, Any] = json.loads(self._native.explain(asked))
         return told

@@ -42,6 +42,9 @@ class BreakerStats:
         failures: Failed calls in the window.
         slow: Slow calls in the window.
         overdue: Calls in flight for longer than they should be.
+
+    >>> Breaker().stats()
+    BreakerStats(state=<BreakerState.CLOSED: 'closed'>, calls=0, failures=0, slow=0, overdue=0)
     """
 
     state: BreakerState
@@ -162,7 +165,12 @@ class Breaker:
         return BreakerState(self._native.state)
 
     def stats(self) -> BreakerStats:
-        """What it has counted."""
+        """What it has counted.
+
+        >>> breaker = Breaker()
+        >>> breaker.call(len, "abc"), breaker.stats().calls
+        (3, 1)
+        """
         told = json.loads(self._native.stats())
         names = ("calls", "failures", "slow", "overdue")
         return BreakerStats(
@@ -170,15 +178,36 @@ class Breaker:
         )
 
     def force_open(self) -> None:
-        """Opens it until it is released."""
+        """Opens it until it is released.
+
+        >>> breaker = Breaker()
+        >>> breaker.force_open()
+        >>> breaker.call(len, "abc")
+        Traceback (most recent call last):
+        ...
+        fogcore._errors.UnavailableError: the circuit breaker was opened by hand
+        """
         self._native.force_open()
 
     def force_closed(self) -> None:
-        """Closes it until it is released."""
+        """Closes it until it is released.
+
+        >>> breaker = Breaker(consecutive_failures=1)
+        >>> breaker.force_closed()
+        >>> breaker
+        <Breaker forced_closed>
+        """
         self._native.force_closed()
 
     def release(self) -> None:
-        """Ends what was forced."""
+        """Ends what was forced.
+
+        >>> breaker = Breaker()
+        >>> breaker.force_open()
+        >>> breaker.release()
+        >>> breaker
+        <Breaker closed>
+        """
         self._native.release()
 
     def __repr__(self) -> str:

@@ -25,6 +25,13 @@ class Event:
             ``missed`` if events were lost because nobody took them in time: `data["events"]` tells
             how many.
         data: What else is known of it; amounts (`paid`, `cost`) as `Decimal`.
+
+    ```python
+    events = fog.events("task_succeeded")
+    await (await fog.submit("add", [1, 2])).wait()
+    event = await anext(events)
+    print(event.kind, event.task, event.data["paid"])
+    ```
     """
 
     number: int
@@ -56,7 +63,16 @@ class Event:
 
 class Events:
     """Events from the moment on at which it was made, until the fog is closed. A few thousand are
-    kept for a slow reader; what is lost after that is told as an event of the kind ``missed``."""
+    kept for a slow reader; what is lost after that is told as an event of the kind ``missed``.
+
+    ```python
+    async for event in events:
+        if event.kind == "missed":
+            print(event.data["events"], "events were lost")
+        elif event.kind == "node_registered":
+            break
+    ```
+    """
 
     def __init__(self, native: _fogcore.Events, kinds: frozenset[str], asset: Asset) -> None:
         self._native = native

@@ -154,11 +154,23 @@ class TaskHandle:
         self.id = id
 
     async def info(self) -> TaskInfo:
-        """The task as it is now."""
+        """The task as it is now.
+
+        ```python
+        info = await task.info()
+        print(info.state, info.progress)
+        ```
+        """
         return self._fog._task(await ask(self._fog._native.task, self.id))
 
     async def wait(self) -> TaskInfo:
-        """Waits until it has ended, and tells how. A wait that is cancelled does it no harm."""
+        """Waits until it has ended, and tells how. A wait that is cancelled does it no harm.
+
+        ```python
+        info = await task.wait()
+        print(info.done_by, info.paid)
+        ```
+        """
         return self._fog._task(await ask(self._fog._native.wait, self.id))
 
     async def data(self) -> bytes:
@@ -167,6 +179,10 @@ class TaskHandle:
         Raises:
             TaskError: It ended without success.
             NotFoundError: Its result is not kept any more.
+
+        ```python
+        print(len(await task.data()), "bytes")
+        ```
         """
         info = await self.wait()
         if info.state is not TaskState.SUCCEEDED:
@@ -182,6 +198,10 @@ class TaskHandle:
         Raises:
             TaskError: It ended without success.
             InvalidInputError: Its executor returned bytes that are no JSON: see `data`.
+
+        ```python
+        print(await asyncio.wait_for(task.result(), timeout=60))
+        ```
         """
         return decode(await self.data(), "result")
 
@@ -190,20 +210,47 @@ class TaskHandle:
 
         Raises:
             ConflictError: It ended otherwise.
+
+        ```python
+        later = await fog.submit("add", [1, 2], not_before=fog.now + timedelta(hours=1))
+        assert (await later.cancel()).state is fogcore.TaskState.CANCELLED
+        ```
         """
         return self._fog._task(await ask(self._fog._native.cancel, self.id))
 
     async def resume(self) -> TaskInfo:
-        """Lets it run although one that it waits for ended without success."""
+        """Lets it run although one that it waits for ended without success.
+
+        ```python
+        bad = await fog.submit("add", ["one"], max_attempts=1)
+        hold = fogcore.ParentFailure.HOLD
+        held = await fog.submit("add", [1, 2], after=bad, if_parent_fails=hold)
+        await bad.wait()
+        await held.resume()
+        print(await held.result())
+        ```
+        """
         return self._fog._task(await ask(self._fog._native.resume, self.id))
 
     async def explain(self) -> Explanation | None:
-        """Why its latest lease went where it went; none before the first."""
+        """Why its latest lease went where it went; none before the first.
+
+        ```python
+        await task.wait()
+        print(await task.explain())
+        ```
+        """
         told = await ask(self._fog._native.explanation, self.id)
         return None if told is None else Explanation._of(told)
 
     async def log(self, after: int = 0, limit: int = _PAGE) -> list[LogLine]:
-        """The lines of its log that are kept, behind the one with the number `after`."""
+        """The lines of its log that are kept, behind the one with the number `after`.
+
+        ```python
+        for line in await task.log():
+            print(line.number, line.text)
+        ```
+        """
         lines = await ask(
             self._fog._native.log, self.id, whole(after, "after", _MOST), whole(limit, "limit")
         )
@@ -293,6 +340,11 @@ class Fog:
 
         Raises:
             InvalidInputError: A setting that makes no sense, or that there is not.
+
+        ```python
+        fog = await fogcore.Fog.open("sqlite:fog.db", lease=60, settings={"event_capacity": 1_000})
+        await fog.close()
+        ```
         """
         lengths = {
             "lease": lease,
@@ -307,7 +359,16 @@ class Fog:
 
     async def close(self) -> None:
         """Stops: nodes of this process take no more tasks, what runs has its grace to end, the rest
-        is given back, whoever waits is told, and the store is let go. Again, it does nothing."""
+        is given back, whoever waits is told, and the store is let go. Again, it does nothing.
+
+        ```python
+        fog = await fogcore.Fog.open("memory:")
+        try:
+            await fog.register(fogcore.Node("laptop"))
+        finally:
+            await fog.close()
+        ```
+        """
         await call(self._native.close)
 
     @property
@@ -328,6 +389,11 @@ class Fog:
 
         Raises:
             InvalidInputError: What breaks a limit, with the field's name.
+
+        ```python
+        rates = fogcore.Rates(per_busy_second="0.001")
+        phone = await fog.register(fogcore.Node("phone", owner="bob", cpu_cores=4, rates=rates))
+        ```
         """
         if not isinstance(node, Node):
             raise TypeError(f"a Node is registered, not {type(node).__name__}")
@@ -336,7 +402,14 @@ class Fog:
         return NodeHandle(self._native, self.asset, node)
 
     async def node(self, id: str) -> NodeStatus | None:
-        """A node as it is now, if it is there."""
+        """A node as it is now, if it is there.
+
+        ```python
+        status = await fog.node("laptop")
+        if status is not None and status.liveness is fogcore.Liveness.ONLINE:
+            print(status.quality)
+        ```
+        """
         found = await ask(self._native.node, id)
         return None if found is None else NodeStatus._of(found, self.asset)
 
@@ -377,7 +450,12 @@ class Fog:
             after = page[-1]["node"]["id"]
 
     async def remove_node(self, id: str) -> bool:
-        """Forgets a node; false if it was not there."""
+        """Forgets a node; false if it was not there.
+
+        ```python
+        assert await fog.remove_node("laptop")
+        ```
+        """
         removed: bool = await call(self._native.remove_node, id)
         return removed
 
@@ -414,6 +492,11 @@ class Fog:
             InvalidInputError: What breaks a limit, with the field's name.
             ExhaustedError: The payer cannot cover the budget, or too much is waiting.
             ConflictError: Its idempotency key belongs to another submission.
+
+        ```python
+        needs = fogcore.Needs(cpu=0.5, memory_mb=512)
+        task = await fog.submit("add", [1, 2], budget="0.5", payer="alice", needs=needs)
+        ```
         """
         request = TaskRequest(
             kind=kind.kind if isinstance(kind, TaskRequest) else kind,
@@ -447,6 +530,13 @@ class Fog:
 
         Returns:
             For each its handle, or the error for which it was not taken in.
+
+        ```python
+        request = fogcore.TaskRequest(kind="add")
+        for answer in await fog.submit_all([(request, [number, 1]) for number in range(100)]):
+            if isinstance(answer, fogcore.FogError):
+                raise answer
+        ```
         """
         asked = [
             (request._json(self._native), encode(payload, "payload"))
@@ -460,7 +550,12 @@ class Fog:
         ]
 
     def task(self, id: str) -> TaskHandle:
-        """The handle on a task that somebody submitted; whether it is there, its methods tell."""
+        """The handle on a task that somebody submitted; whether it is there, its methods tell.
+
+        ```python
+        print((await fog.task(task.id).info()).state)
+        ```
+        """
         return TaskHandle(self, id)
 
     async def tasks(
@@ -471,7 +566,13 @@ class Fog:
         node: str | None = None,
         payer: str | None = None,
     ) -> AsyncIterator[TaskInfo]:
-        """The tasks that match, in the order of submission."""
+        """The tasks that match, in the order of submission.
+
+        ```python
+        async for info in fog.tasks(state=fogcore.TaskState.FAILED):
+            print(info.id, info.failure)
+        ```
+        """
         asked = dumps({"state": state, "kind": kind, "node": node, "payer": payer})
         after: str | None = None
         while True:
@@ -483,12 +584,23 @@ class Fog:
             after = page[-1]["id"]
 
     async def task_counts(self) -> dict[TaskState, int]:
-        """How many tasks are in each state that has some."""
+        """How many tasks are in each state that has some.
+
+        ```python
+        counts = await fog.task_counts()
+        print(counts.get(fogcore.TaskState.QUEUED, 0))
+        ```
+        """
         counts = await ask(self._native.task_counts)
         return {TaskState(state): tasks for state, tasks in counts.items()}
 
     async def explain(self, request: TaskRequest | str, *, top: int = 5) -> Explanation:
-        """Where a task like this one would go now, and why; or what stands in its way."""
+        """Where a task like this one would go now, and why; or what stands in its way.
+
+        ```python
+        print(await fog.explain(fogcore.TaskRequest(kind="add", needs=fogcore.Needs(gpus=1))))
+        ```
+        """
         request = TaskRequest(kind=request) if isinstance(request, str) else request
         told = await ask(self._native.explain, request._json(self._native), whole(top, "top"))
         return Explanation._of(told)
@@ -512,6 +624,12 @@ class Fog:
             classes: Names of request classes; each has its own breaker on each node.
             slow_start: For how long the share of a new or recovered node grows; 10 s unless told.
             settings: Any other setting of the core's balancer, by its name.
+
+        ```python
+        balancer = await fog.balancer(fogcore.Strategy.CONSISTENT_HASH, subset_keys=["game"])
+        with balancer.pick(key="match-7") as picked:
+            print(picked.node)
+        ```
         """
         policy: dict[str, Any] = _times.settings(dict(settings or {}))
         policy |= {"subset_keys": list(subset_keys), "classes": list(classes)}

@@ -24,6 +24,12 @@ class TransferAnswers(Sequence[Union[Posted, FogError]]):
     """The answers to a batch: for each transfer what was posted, or the error that refused it.
 
     They are made when they are looked at, so a large batch costs little.
+
+    ```python
+    pay = [fogcore.Transfer.direct("alice", "bob", amount) for amount in ("1", "2", "1e9")]
+    answers = await fog.ledger.transfer_all(pay)
+    print(answers[0], answers.refused)
+    ```
     """
 
     def __init__(self, native: _fogcore.Answers) -> None:
@@ -56,7 +62,14 @@ class TransferAnswers(Sequence[Union[Posted, FogError]]):
         return {place: error for place, error in found.items() if isinstance(error, FogError)}
 
     def check(self) -> TransferAnswers:
-        """These answers, if none was refused; else raises the first error."""
+        """These answers, if none was refused; else raises the first error.
+
+        ```python
+        pay = [fogcore.Transfer.direct("alice", "bob", 1)]
+        for posted in (await fog.ledger.transfer_all(pay)).check():
+            print(posted.id)
+        ```
+        """
         for error in self.refused.values():
             raise error
         return self
@@ -101,17 +114,34 @@ class Ledger:
 
         Raises:
             ConflictError: It exists on other terms.
+
+        ```python
+        dave = await fog.ledger.open_account("dave", asset="USD", history=True)
+        print(dave.available, dave.asset)
+        ```
         """
         named = f"{asset.code}:{asset.scale}" if isinstance(asset, Asset) else asset
         return Account._of(await ask(self._native.open_account, id, named, may_owe, history))
 
     async def account(self, id: str) -> Account | None:
-        """An account as it is now, if it is there."""
+        """An account as it is now, if it is there.
+
+        ```python
+        alice = await fog.ledger.account("alice")
+        print(alice.available if alice else "no such account")
+        ```
+        """
         found = await ask(self._native.account, id)
         return None if found is None else Account._of(found)
 
     async def accounts(self, *, closed: bool | None = None) -> AsyncIterator[Account]:
-        """All accounts, by id."""
+        """All accounts, by id.
+
+        ```python
+        async for account in fog.ledger.accounts(closed=False):
+            print(account.id, account.available, account.asset)
+        ```
+        """
         asked, after = dumps({"closed": closed}), None
         while True:
             page = await ask(self._native.accounts, asked, after, _PAGE)
@@ -126,6 +156,10 @@ class Ledger:
 
         Raises:
             ExhaustedError: Beyond the maximum supply.
+
+        ```python
+        posted = await fog.ledger.mint("alice", Decimal("100.5"))
+        ```
         """
         return Posted._of(await ask(self._native.mint, account, text(amount)))
 
@@ -143,6 +177,12 @@ class Ledger:
         Raises:
             ExhaustedError: Who gives has not enough.
             NotFoundError: An account is not there.
+
+        ```python
+        id = str(uuid.uuid4())
+        assert not (await fog.ledger.transfer("alice", "bob", "2.5", id=id)).repeated
+        assert (await fog.ledger.transfer("alice", "bob", "2.5", id=id)).repeated
+        ```
         """
         return await self._one(Transfer.direct(debit, credit, amount, id=id))
 
@@ -155,18 +195,34 @@ class Ledger:
         timeout_seconds: int = 0,
         id: str | None = None,
     ) -> Posted:
-        """Reserves an amount; its `id` is what `post` and `void` want."""
+        """Reserves an amount; its `id` is what `post` and `void` want.
+
+        ```python
+        hold = await fog.ledger.hold("alice", "bob", 5, timeout_seconds=3_600)
+        await fog.ledger.post(hold.id, "4.5")
+        ```
+        """
         seconds = timeout_seconds
         return await self._one(Transfer.hold(debit, credit, amount, timeout_seconds=seconds, id=id))
 
     async def post(
         self, hold: str, amount: Money | None = None, *, id: str | None = None
     ) -> Posted:
-        """Moves a part of a hold, or all of it, and frees the rest."""
+        """Moves a part of a hold, or all of it, and frees the rest.
+
+        ```python
+        await fog.ledger.post(hold.id)
+        ```
+        """
         return await self._one(Transfer.post(hold, amount, id=id))
 
     async def void(self, hold: str, *, id: str | None = None) -> Posted:
-        """Frees all of a hold."""
+        """Frees all of a hold.
+
+        ```python
+        await fog.ledger.void(hold.id)
+        ```
+        """
         return await self._one(Transfer.void(hold, id=id))
 
     async def _one(self, transfer: Transfer) -> Posted:
@@ -176,11 +232,24 @@ class Ledger:
         return answer
 
     async def transfer_all(self, transfers: Iterable[Transfer]) -> TransferAnswers:
-        """Applies up to 8,190 transfers in order, in one durable step, and answers each."""
+        """Applies up to 8,190 transfers in order, in one durable step, and answers each.
+
+        ```python
+        fee = fogcore.Transfer.direct("alice", "carol", "0.1", linked=True)
+        price = fogcore.Transfer.direct("alice", "bob", 2)
+        answers = await fog.ledger.transfer_all([fee, price])  # both, or neither
+        ```
+        """
         return TransferAnswers(await call(self._native.transfer_all, list(transfers)))
 
     async def posted(self, id: str) -> Posted | None:
-        """A transfer that was applied, if it was."""
+        """A transfer that was applied, if it was.
+
+        ```python
+        found = await fog.ledger.posted(hold.id)
+        print(found.hold_state if found else "never heard of it")
+        ```
+        """
         found = await ask(self._native.posted, id)
         return None if found is None else Posted._of(found)
 
@@ -192,7 +261,14 @@ class Ledger:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[Posted]:
-        """The journal in its order: the transfers that match."""
+        """The journal in its order: the transfers that match.
+
+        ```python
+        yesterday = fog.now - timedelta(days=1)
+        async for posted in fog.ledger.transfers(account="alice", since=yesterday):
+            print(posted.at, posted.purpose, posted.amount)
+        ```
+        """
         asked = dumps(
             {
                 "account": account,
@@ -211,7 +287,13 @@ class Ledger:
             after = page[-1][0]
 
     async def trial_balance(self) -> TrialBalance:
-        """The sums over all accounts, asset by asset."""
+        """The sums over all accounts, asset by asset.
+
+        ```python
+        balance = await fog.ledger.trial_balance()
+        assert balance.is_balanced
+        ```
+        """
         return TrialBalance._of(await ask(self._native.trial_balance))
 
     async def verify(self) -> int:
@@ -219,6 +301,10 @@ class Ledger:
 
         Raises:
             InternalError: Something was changed behind the ledger's back.
+
+        ```python
+        print(await fog.ledger.verify(), "transfers are as they were written")
+        ```
         """
         found: int = (await ask(self._native.verify))["transfers"]
         return found
@@ -226,7 +312,12 @@ class Ledger:
     # Stakes
 
     async def stake_of(self, holder: str) -> Stake:
-        """What a holder has at stake."""
+        """What a holder has at stake.
+
+        ```python
+        print((await fog.ledger.stake_of("alice")).staked)
+        ```
+        """
         return self._stake(await ask(self._native.stake_of, holder))
 
     async def stake(self, holder: str, amount: Money, *, id: str | None = None) -> Stake:
@@ -235,11 +326,22 @@ class Ledger:
         Raises:
             InvalidInputError: The stake would be less than the least one.
             ExhaustedError: The holder has less.
+
+        ```python
+        stake = await fog.ledger.stake("alice", 2_000)
+        ```
         """
         return self._stake(await ask(self._native.stake, holder, text(amount), id))
 
     async def unstake(self, holder: str, amount: Money, *, id: str | None = None) -> Stake:
-        """Begins to release a part of a stake, or all of it."""
+        """Begins to release a part of a stake, or all of it.
+
+        ```python
+        await fog.ledger.stake("alice", 2_000)
+        stake = await fog.ledger.unstake("alice", 2_000)
+        print(stake.unbonding)
+        ```
+        """
         return self._stake(await ask(self._native.unstake, holder, text(amount), id))
 
     async def withdraw(self, holder: str, *, id: str | None = None) -> Posted:
@@ -247,6 +349,12 @@ class Ledger:
 
         Raises:
             ExhaustedError: There is nothing.
+
+        ```python
+        stake = await fog.ledger.stake_of("alice")
+        if stake.withdrawable:
+            await fog.ledger.withdraw("alice")
+        ```
         """
         return Posted._of(await ask(self._native.withdraw, holder, id))
 

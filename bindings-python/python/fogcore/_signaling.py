@@ -50,33 +50,53 @@ class Zone:
 
 @dataclass(frozen=True)
 class Offer:
-    """A session description that asks for an answer, in SDP."""
+    """A session description that asks for an answer, in SDP.
+
+    >>> Offer("v=0")
+    Offer(sdp='v=0')
+    """
 
     sdp: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to an offer, in SDP."""
+    """The answer to an offer, in SDP.
+
+    >>> Answer("v=0")
+    Answer(sdp='v=0')
+    """
 
     sdp: str
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An address that the peer may be reached at, as its WebRTC stack gave it."""
+    """An address that the peer may be reached at, as its WebRTC stack gave it.
+
+    >>> Candidate("candidate:1 1 udp 1 192.0.2.1 9 typ host").candidate[:11]
+    'candidate:1'
+    """
 
     candidate: str
 
 
 @dataclass(frozen=True)
 class EndOfCandidates:
-    """There are no more candidates."""
+    """There are no more candidates.
+
+    >>> EndOfCandidates()
+    EndOfCandidates()
+    """
 
 
 @dataclass(frozen=True)
 class Custom:
-    """Something of the application's own, for peers that are connected."""
+    """Something of the application's own, for peers that are connected.
+
+    >>> Custom("ready")
+    Custom(data='ready')
+    """
 
     data: str
 
@@ -108,7 +128,11 @@ def _signal(json: Any) -> Signal:
 
 @dataclass(frozen=True)
 class Joined:
-    """The peer is in, and who else is, in the order in which they came."""
+    """The peer is in, and who else is, in the order in which they came.
+
+    >>> Joined(1, ("ann", "bob")).peers
+    ('ann', 'bob')
+    """
 
     number: int
     peers: tuple[str, ...]
@@ -116,7 +140,11 @@ class Joined:
 
 @dataclass(frozen=True)
 class PeerJoined:
-    """Somebody came."""
+    """Somebody came.
+
+    >>> PeerJoined(2, "bob").peer
+    'bob'
+    """
 
     number: int
     peer: str
@@ -124,7 +152,11 @@ class PeerJoined:
 
 @dataclass(frozen=True)
 class PeerLeft:
-    """Somebody left, or was away for too long."""
+    """Somebody left, or was away for too long.
+
+    >>> PeerLeft(3, "bob").peer
+    'bob'
+    """
 
     number: int
     peer: str
@@ -132,7 +164,11 @@ class PeerLeft:
 
 @dataclass(frozen=True)
 class Signaled:
-    """Somebody says how it can be reached; `polite` tells whether to give way to its offer."""
+    """Somebody says how it can be reached; `polite` tells whether to give way to its offer.
+
+    >>> Signaled(4, "bob", Custom("ready"), polite=True).signal
+    Custom(data='ready')
+    """
 
     number: int
     sender: str
@@ -142,7 +178,11 @@ class Signaled:
 
 @dataclass(frozen=True)
 class GiveWay:
-    """The offer to `to` is void, because one from there goes first."""
+    """The offer to `to` is void, because one from there goes first.
+
+    >>> GiveWay(5, "bob", "v=0").to
+    'bob'
+    """
 
     number: int
     to: str
@@ -192,7 +232,14 @@ class PeerConnection:
 
     async def receive(self) -> Delivery | None:
         """What the peer hears next; none once the session is over, the peer left or connected
-        anew, or the fog was closed. What came before counts as heard."""
+        anew, or the fog was closed. What came before counts as heard.
+
+        ```python
+        while (delivery := await ann.receive()) is not None:
+            if isinstance(delivery, fogcore.Joined):
+                break
+        ```
+        """
         if self.heard:
             await call(self._native.acknowledge, self.heard)
         told = await ask(self._native.next)
@@ -211,16 +258,33 @@ class PeerConnection:
         Raises:
             InvalidInputError: It is too large, or empty.
             ExhaustedError: Too much waits for the other one.
+
+        ```python
+        if await ann.send("bob", fogcore.Offer(sdp)) == "gave-way":
+            print("the offer of bob comes first")
+        ```
         """
         sent: str = await ask(self._native.send, to, _signal_text(signal))
         return sent
 
     async def leave(self) -> None:
-        """The peer goes for good, and the others hear of it."""
+        """The peer goes for good, and the others hear of it.
+
+        ```python
+        await ann.leave()
+        ```
+        """
         await call(self._native.leave)
 
     async def drop(self) -> None:
-        """The connection drops: for a while the peer may resume, and the others notice nothing."""
+        """The connection drops: for a while the peer may resume, and the others notice nothing.
+
+        ```python
+        token, heard = ann.token, ann.heard
+        await ann.drop()
+        ann = await fog.signaling.resume(session.id, "ann", token, heard)
+        ```
+        """
         await call(self._native.drop)
 
     def __aiter__(self) -> PeerConnection:
@@ -245,17 +309,34 @@ class PeerConnection:
 
 
 class Signaling:
-    """The signaling of a fog."""
+    """The signaling of a fog.
+
+    ```python
+    await fog.signaling.put_zone(fogcore.Zone(id="desert", max_players=8))
+    session = await fog.signaling.open_session("laptop", "desert")
+    ann = await fog.signaling.connect(session.id, "ann")
+    ```
+    """
 
     def __init__(self, fog: _fogcore.Fog) -> None:
         self._native = _fogcore.Signaling(fog)
 
     async def put_zone(self, zone: Zone) -> Zone:
-        """Makes a zone, or changes the one with its id."""
+        """Makes a zone, or changes the one with its id.
+
+        ```python
+        await fog.signaling.put_zone(fogcore.Zone(id="desert", min_host_quality=70))
+        ```
+        """
         return Zone._of(await ask(self._native.put_zone, dumps(zone._json())))
 
     async def zones(self) -> list[Zone]:
-        """All zones, in the order in which they were made."""
+        """All zones, in the order in which they were made.
+
+        ```python
+        print([zone.id for zone in await fog.signaling.zones()])
+        ```
+        """
         zones: list[Zone] = []
         after = 0
         while True:
@@ -266,7 +347,13 @@ class Signaling:
             after = page[-1]["number"]
 
     async def remove_zone(self, id: str) -> bool:
-        """Removes a zone; false if it was not there."""
+        """Removes a zone; false if it was not there.
+
+        ```python
+        await fog.signaling.put_zone(fogcore.Zone(id="desert"))
+        assert await fog.signaling.remove_zone("desert")
+        ```
+        """
         removed: bool = await call(self._native.remove_zone, id)
         return removed
 
@@ -283,6 +370,10 @@ class Signaling:
         Raises:
             NotFoundError: The host or the zone is not there.
             ConflictError: One of them does not meet a bar; the text names it.
+
+        ```python
+        session = await fog.signaling.open_session("laptop", "forest", players=["ann", "bob"])
+        ```
         """
         asked = (host, zone, max_players, list(players))
         return Session._of(await ask(self._native.open_session, *asked))
@@ -292,15 +383,29 @@ class Signaling:
 
         Raises:
             NotFoundError: It is not there.
+
+        ```python
+        print((await fog.signaling.session(session.id)).players)
+        ```
         """
         return Session._of(await ask(self._native.session, id))
 
     async def activate(self, id: str) -> Session:
-        """Its host begins."""
+        """Its host begins.
+
+        ```python
+        assert (await fog.signaling.activate(session.id)).status is fogcore.SessionStatus.ACTIVE
+        ```
+        """
         return Session._of(await ask(self._native.activate, id))
 
     async def end_session(self, id: str, reason: str = "") -> Session:
-        """Ends a session; who is connected to it hears no more."""
+        """Ends a session; who is connected to it hears no more.
+
+        ```python
+        await fog.signaling.end_session(session.id, reason="the match is over")
+        ```
+        """
         return Session._of(await ask(self._native.end_session, id, reason))
 
     async def connect(self, session: str, peer: str) -> PeerConnection:
@@ -310,6 +415,11 @@ class Signaling:
             NotFoundError: The session is not there.
             ConflictError: It is over.
             ExhaustedError: Too many are there, or the peer comes too often.
+
+        ```python
+        async with await fog.signaling.connect(session.id, "bob") as bob:
+            print(await bob.receive())
+        ```
         """
         return PeerConnection(await call(self._native.connect, session, peer))
 
@@ -318,15 +428,31 @@ class Signaling:
 
         Raises:
             DeniedError: The token is of another connection, or the peer was away for too long.
+
+        ```python
+        await ann.drop()
+        ann = await fog.signaling.resume(session.id, "ann", ann.token, ann.heard)
+        ```
         """
         native = await call(self._native.resume, session, peer, token, heard)
         return PeerConnection(native, heard)
 
     async def put_mail(self, session: str, peer: str, signal: Signal) -> Mail:
-        """Leaves a signal for the others of a session, durably; for peers that poll."""
+        """Leaves a signal for the others of a session, durably; for peers that poll.
+
+        ```python
+        await fog.signaling.put_mail(session.id, "ann", fogcore.Offer(sdp))
+        ```
+        """
         asked = (session, peer, _signal_text(signal))
         return Mail._of(await ask(self._native.put_mail, *asked))
 
     async def mail(self, session: str) -> list[Mail]:
-        """What the peers of a session left."""
+        """What the peers of a session left.
+
+        ```python
+        for mail in await fog.signaling.mail(session.id):
+            print(mail.peer, mail.offer)
+        ```
+        """
         return [Mail._of(one) for one in await ask(self._native.mail, session)]

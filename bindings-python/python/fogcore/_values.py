@@ -35,7 +35,11 @@ class _Name(str, Enum, metaclass=_Names):
 
 
 class NodeKind(_Name):
-    """The rough kind of a node."""
+    """The rough kind of a node.
+
+    >>> NodeKind.GPU_BOX == "gpu_box", str(NodeKind.PHONE)
+    (True, 'phone')
+    """
 
     PHONE = "phone"
     LAPTOP = "laptop"
@@ -46,7 +50,12 @@ class NodeKind(_Name):
 
 
 class Liveness(_Name):
-    """Whether a node can be counted on."""
+    """Whether a node can be counted on.
+
+    ```python
+    online = [one async for one in fog.nodes() if one.liveness is fogcore.Liveness.ONLINE]
+    ```
+    """
 
     ONLINE = "online"
     SUSPECT = "suspect"
@@ -54,7 +63,11 @@ class Liveness(_Name):
 
 
 class TaskState(_Name):
-    """Where a task is in its life."""
+    """Where a task is in its life.
+
+    >>> [state.value for state in TaskState if not state.is_final]
+    ['waiting', 'queued', 'leased']
+    """
 
     WAITING = "waiting"
     QUEUED = "queued"
@@ -75,7 +88,12 @@ class TaskState(_Name):
 
 
 class Sla(_Name):
-    """How often a task is done, and so how much its result can be relied on."""
+    """How often a task is done, and so how much its result can be relied on.
+
+    ```python
+    task = await fog.submit("add", [1, 2], sla=fogcore.Sla.ONCE)
+    ```
+    """
 
     ONCE = "B"
     TWICE = "A"
@@ -83,7 +101,12 @@ class Sla(_Name):
 
 
 class ParentFailure(_Name):
-    """What becomes of a task when one that it waits for ends without success."""
+    """What becomes of a task when one that it waits for ends without success.
+
+    ```python
+    cleanup = await fog.submit("add", [0], after=task, if_parent_fails=fogcore.ParentFailure.RUN)
+    ```
+    """
 
     CANCEL = "cancel"
     RUN = "run"
@@ -91,7 +114,13 @@ class ParentFailure(_Name):
 
 
 class HoldState(_Name):
-    """What became of a hold."""
+    """What became of a hold.
+
+    ```python
+    await fog.ledger.void(hold.id)
+    assert (await fog.ledger.posted(hold.id)).hold_state is fogcore.HoldState.VOIDED
+    ```
+    """
 
     PENDING = "pending"
     POSTED = "posted"
@@ -100,7 +129,12 @@ class HoldState(_Name):
 
 
 class Strategy(_Name):
-    """How a balancer chooses."""
+    """How a balancer chooses.
+
+    ```python
+    balancer = await fog.balancer(fogcore.Strategy.PREQUAL)
+    ```
+    """
 
     ROUND_ROBIN = "RoundRobin"
     WEIGHTED_ROUND_ROBIN = "WeightedRoundRobin"
@@ -114,7 +148,12 @@ class Strategy(_Name):
 
 
 class BreakerState(_Name):
-    """Whether a breaker lets calls through."""
+    """Whether a breaker lets calls through.
+
+    >>> from fogcore import Breaker
+    >>> Breaker().state is BreakerState.CLOSED
+    True
+    """
 
     CLOSED = "closed"
     OPEN = "open"
@@ -124,7 +163,12 @@ class BreakerState(_Name):
 
 
 class SessionStatus(_Name):
-    """Where a session is in its life."""
+    """Where a session is in its life.
+
+    ```python
+    assert session.status is fogcore.SessionStatus.PENDING
+    ```
+    """
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -134,7 +178,11 @@ class SessionStatus(_Name):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a node can be reached."""
+    """Where a node can be reached.
+
+    >>> Node("laptop", addresses=[Address("192.0.2.7", 9000)]).addresses[0].port
+    9000
+    """
 
     host: str
     port: int
@@ -142,7 +190,11 @@ class Address:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: its model and its memory in MiB."""
+    """One GPU: its model and its memory in MiB.
+
+    >>> Node("box", gpus=[Gpu("T4", memory_mb=16384)]).gpus[0].model
+    'T4'
+    """
 
     model: str
     memory_mb: int = 0
@@ -260,7 +312,11 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """What decides whether a device may work without its owner noticing."""
+    """What decides whether a device may work without its owner noticing.
+
+    >>> Vitals(power=Power(battery=15, metered=True)).power.charging
+    False
+    """
 
     battery: float | None = None
     """Charge in per cent; none if there is no battery."""
@@ -307,7 +363,13 @@ class Vitals:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatus:
-    """A node with what is known of it."""
+    """A node with what is known of it.
+
+    ```python
+    async for status in fog.nodes():
+        print(status.node.id, status.liveness, status.ineligible or "may work")
+    ```
+    """
 
     node: Node
     registered_at: datetime
@@ -335,7 +397,13 @@ class NodeStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How long a task waits between attempts."""
+    """How long a task waits between attempts.
+
+    ```python
+    retry = fogcore.Retry(initial=0.5, at_most=30)
+    task = await fog.submit("add", [1, 2], retry=retry, max_attempts=5)
+    ```
+    """
 
     initial: Seconds = 1
     factor: float = 2.0
@@ -421,7 +489,13 @@ def _gpus(number: float) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """A task as it is now."""
+    """A task as it is now.
+
+    ```python
+    info = await task.wait()
+    print(info.state, info.done_by, info.paid, info.busy)
+    ```
+    """
 
     id: str
     kind: str
@@ -470,7 +544,11 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of a task's log, with its number from 1."""
+    """A line of a task's log, with its number from 1.
+
+    >>> LogLine(1, "begun").text
+    'begun'
+    """
 
     number: int
     text: str
@@ -478,7 +556,13 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Considered:
-    """A node that was considered for a task."""
+    """A node that was considered for a task.
+
+    ```python
+    for one in (await fog.explain("add")).considered:
+        print(one.node, one.refused or one.score)
+    ```
+    """
 
     node: str
     refused: str | None
@@ -491,7 +575,14 @@ class Considered:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a task went where it went, or nowhere. `str()` and Jupyter tell it to people."""
+    """Why a task went where it went, or nowhere. `str()` and Jupyter tell it to people.
+
+    ```python
+    await task.wait()
+    explanation = await task.explain()
+    print(explanation.chosen, explanation.reason)
+    ```
+    """
 
     chosen: str | None
     """The node that got the task; none if nobody could."""
@@ -542,7 +633,13 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """An account as it is now."""
+    """An account as it is now.
+
+    ```python
+    alice = await fog.ledger.account("alice")
+    print(alice.available, alice.debits_pending, alice.asset)
+    ```
+    """
 
     id: str
     asset: Asset
@@ -582,7 +679,13 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Posted:
-    """A transfer in the ledger."""
+    """A transfer in the ledger.
+
+    ```python
+    posted = await fog.ledger.transfer("alice", "bob", "2.5")
+    assert posted.amount == Decimal("2.5") and not posted.repeated
+    ```
+    """
 
     id: str
     asset: Asset
@@ -623,7 +726,13 @@ class Posted:
 
 @dataclass(frozen=True, kw_only=True)
 class AssetTotal:
-    """The sums over all accounts of an asset."""
+    """The sums over all accounts of an asset.
+
+    ```python
+    for total in await fog.ledger.trial_balance():
+        print(total.asset, total.accounts, total.debits_posted)
+    ```
+    """
 
     asset: Asset
     accounts: int
@@ -635,7 +744,13 @@ class AssetTotal:
 
 @dataclass(frozen=True)
 class TrialBalance:
-    """The sums over all accounts, asset by asset: in sound books, debits equal credits."""
+    """The sums over all accounts, asset by asset: in sound books, debits equal credits.
+
+    ```python
+    balance = await fog.ledger.trial_balance()
+    assert balance.is_balanced, balance
+    ```
+    """
 
     is_balanced: bool
     totals: Sequence[AssetTotal]
@@ -684,7 +799,13 @@ class TrialBalance:
 
 @dataclass(frozen=True, kw_only=True)
 class Stake:
-    """What a holder has at stake."""
+    """What a holder has at stake.
+
+    ```python
+    stake = await fog.ledger.stake_of("alice")
+    print(stake.staked, stake.withdrawable)
+    ```
+    """
 
     holder: str
     staked: Decimal
@@ -703,7 +824,13 @@ class Stake:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A session of players on a host."""
+    """A session of players on a host.
+
+    ```python
+    session = await fog.signaling.activate(session.id)
+    print(session.host, session.status, len(session.players))
+    ```
+    """
 
     id: str
     number: int
@@ -734,7 +861,13 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """What a peer left for others who poll."""
+    """What a peer left for others who poll.
+
+    ```python
+    mail = await fog.signaling.put_mail(session.id, "ann", fogcore.Offer(sdp))
+    assert mail.offer == sdp and not mail.ended
+    ```
+    """
 
     peer: str
     offer: str | None

@@ -35,6 +35,12 @@ class Output:
         result: A JSON value, or bytes, at most 1 MiB.
         bytes_moved: How many bytes were moved, for the price.
         score: How good the result is, if results of such tasks can be better or worse.
+
+    ```python
+    @node.executor("crawl")
+    def crawl(task: fogcore.Task) -> fogcore.Output:
+        return fogcore.Output({"pages": 7}, bytes_moved=70_000)
+    ```
     """
 
     result: Payload
@@ -63,6 +69,13 @@ class Task:
         data: The bytes that it is asked with.
         checkpoint: What an attempt before this one saved.
         parents: The tasks that had to end before this one.
+
+    ```python
+    @node.executor("sum")
+    async def sums(task: fogcore.Task) -> float:
+        await task.progress(0.5, "half of it")
+        return sum(task.payload)
+    ```
     """
 
     def __init__(self, job: _fogcore.Job, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,16 +99,43 @@ class Task:
         return decode(self.data, "payload")
 
     def progress(self, done: float, note: str = "") -> Awaitable[None]:
-        """Tells how far it is, 0–1, with a note of up to 256 characters. It need not be awaited."""
+        """Tells how far it is, 0–1, with a note of up to 256 characters. It need not be awaited.
+
+        ```python
+        @node.executor("count")
+        def count(task: fogcore.Task) -> int:
+            for done in range(10):
+                task.progress(done / 10, f"step {done}")
+            return 10
+        ```
+        """
         self._job.report(done, note)
         return _DONE
 
     def log(self, line: str) -> None:
-        """Writes a line of up to 1,024 bytes into the task's log."""
+        """Writes a line of up to 1,024 bytes into the task's log.
+
+        ```python
+        @node.executor("count")
+        def count(task: fogcore.Task) -> int:
+            task.log(f"attempt {task.attempt}")
+            return 1
+        ```
+        """
         self._job.log(line)
 
     def save(self, checkpoint: Bytes) -> None:
-        """Saves what the next attempt should begin with, at most 1 MiB, if this one fails."""
+        """Saves what the next attempt should begin with, at most 1 MiB, if this one fails.
+
+        ```python
+        @node.executor("count")
+        def count(task: fogcore.Task) -> int:
+            begun = int(task.checkpoint or b"0")
+            for done in range(begun, 10):
+                task.save(str(done).encode())
+            return 10
+        ```
+        """
         self._job.save(bytes(checkpoint))
 
     @property
@@ -122,6 +162,12 @@ class Task:
         Raises:
             NotFoundError: It did not succeed.
             InvalidInputError: It is no parent of this task.
+
+        ```python
+        @node.executor("join")
+        async def join(task: fogcore.Task) -> bytes:
+            return b"".join([await task.data_of(parent) for parent in task.parents])
+        ```
         """
         data: bytes | None = await call(self._job.result_of, parent)
         if data is None:
@@ -129,11 +175,25 @@ class Task:
         return data
 
     async def result_of(self, parent: str) -> Any:
-        """The JSON value that one of its parents gave."""
+        """The JSON value that one of its parents gave.
+
+        ```python
+        @node.executor("total")
+        async def total(task: fogcore.Task) -> int:
+            return sum([await task.result_of(parent) for parent in task.parents])
+        ```
+        """
         return decode(await self.data_of(parent), "result")
 
     def wait_for_result_of(self, parent: str) -> Any:
-        """As `result_of`, for functions that are not asynchronous."""
+        """As `result_of`, for functions that are not asynchronous.
+
+        ```python
+        @node.executor("total")
+        def total(task: fogcore.Task) -> int:
+            return sum(task.wait_for_result_of(parent) for parent in task.parents)
+        ```
+        """
         return asyncio.run_coroutine_threadsafe(self.result_of(parent), self._loop).result()
 
     def __repr__(self) -> str:
@@ -241,6 +301,12 @@ class NodeHandle:
         Args:
             kind: The kind of tasks.
             timeout: After how long an attempt is given up, and fails.
+
+        ```python
+        @node.executor("upper", timeout=30)
+        def upper(task: fogcore.Task) -> str:
+            return str(task.payload).upper()
+        ```
         """
         seconds = None if timeout is None else _seconds(timeout)
 
@@ -256,18 +322,35 @@ class NodeHandle:
         Args:
             concurrency: How many tasks at once; as many as its `slots`, or one, unless told.
             progress: Shows a bar (of the package `tqdm`) with what was done, in Jupyter as well.
+
+        ```python
+        async with phone.serve(concurrency=4) as work:
+            print(work.running, work.succeeded, work.failed)
+        ```
         """
         return Serving(self, concurrency, progress)
 
     async def serve_forever(
         self, concurrency: int | None = None, *, progress: bool = False
     ) -> None:
-        """Serves until it is cancelled, by Ctrl-C or otherwise."""
+        """Serves until it is cancelled, by Ctrl-C or otherwise.
+
+        ```python
+        serving = asyncio.create_task(phone.serve_forever(concurrency=4))
+        serving.cancel()
+        ```
+        """
         async with self.serve(concurrency, progress=progress):
             await asyncio.get_running_loop().create_future()
 
     async def beat(self, vitals: Vitals = Vitals()) -> NodeStatus:
-        """Tells that the node is there, and how it is. A node that serves beats by itself."""
+        """Tells that the node is there, and how it is. A node that serves beats by itself.
+
+        ```python
+        status = await phone.beat(fogcore.Vitals(cpu=25, latency=12))
+        print(status.quality)
+        ```
+        """
         self._beats += 1
         beat = dumps(vitals._json(self._beats))
         return NodeStatus._of(await ask(self._fog.beat, self.id, beat), self._asset)
@@ -277,6 +360,10 @@ class NodeHandle:
 
         Raises:
             NotFoundError: It was removed.
+
+        ```python
+        print((await node.status()).liveness)
+        ```
         """
         found = await ask(self._fog.node, self.id)
         if found is None:
@@ -284,7 +371,12 @@ class NodeHandle:
         return NodeStatus._of(found, self._asset)
 
     async def remove(self) -> bool:
-        """Forgets the node; false if it was not there."""
+        """Forgets the node; false if it was not there.
+
+        ```python
+        assert await phone.remove()
+        ```
+        """
         removed: bool = await call(self._fog.remove_node, self.id)
         return removed
 
@@ -305,6 +397,12 @@ class Serving:
         succeeded: How many succeeded.
         failed: How many failed.
         given_up: How many were called off, or given back.
+
+    ```python
+    async with phone.serve() as work:
+        work.update(fogcore.Vitals(power=fogcore.Power(battery=80)))
+        print(work)
+    ```
     """
 
     def __init__(self, node: NodeHandle, concurrency: int | None, progress: bool) -> None:
@@ -324,7 +422,14 @@ class Serving:
         return len(self._jobs)
 
     async def start(self) -> None:
-        """Begins to work; `async with` does it."""
+        """Begins to work; `async with` does it.
+
+        ```python
+        work = phone.serve()
+        await work.start()
+        await work.stop()
+        ```
+        """
         if self._worker is not None:
             raise RuntimeError(f"{self!r} serves already")
         node, fog = self._node.node, self._node._fog
@@ -354,13 +459,27 @@ class Serving:
 
     def update(self, vitals: Vitals) -> None:
         """How the node is from now on: told with its next heartbeat, and looked at before it asks
-        for more work."""
+        for more work.
+
+        ```python
+        async with phone.serve() as work:
+            work.update(fogcore.Vitals(power=fogcore.Power(temperature=46)))
+        ```
+        """
         if self._worker is not None:
             self._worker.update(dumps(vitals._json(0)))
 
     async def stop(self) -> None:
         """Takes no more tasks, lets what runs end within the fog's grace, gives back the rest, and
-        returns when no task is leased to the node any more."""
+        returns when no task is leased to the node any more.
+
+        ```python
+        work = phone.serve()
+        await work.start()
+        await work.stop()
+        assert work.running == 0
+        ```
+        """
         worker, self._worker = self._worker, None
         if worker is not None:
             self._keeper.cancel()
@@ -370,7 +489,14 @@ class Serving:
                 self._end()
 
     async def abort(self) -> None:
-        """Cancels what runs, gives it back, and stops."""
+        """Cancels what runs, gives it back, and stops.
+
+        ```python
+        work = phone.serve()
+        await work.start()
+        await work.abort()
+        ```
+        """
         for job in list(self._jobs.values()):
             job.cancel()
         await self.stop()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,9 @@ use crate::ledger::Account;
 use crate::scheduler::{Meter, settlement};
 use crate::storage::{self, BufferedNodes, Stores};
 use crate::time::{Clock, SystemClock};
+
+/// So many tasks may be called off at once before workers have to ask the store which they were.
+const KEPT_CALLED_OFF: usize = 256;
 
 /// Makes a [`Fog`].
 ///
@@ -173,6 +176,7 @@ impl FogBuilder {
             events: EventBus::new(self.config.event_capacity),
             config: self.config,
             work: Notify::new(),
+            called_off: broadcast::Sender::new(KEPT_CALLED_OFF),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             liveness: Mutex::default(),

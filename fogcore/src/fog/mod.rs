@@ -61,7 +61,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -90,7 +90,7 @@ pub use self::{
 use crate::error::Result;
 use crate::event::{EventBus, Subscription};
 use crate::failover::HealthProbe;
-use crate::id::IdSource;
+use crate::id::{IdSource, TaskId};
 use crate::registry::Node;
 use crate::scheduler::Meter;
 use crate::scheduler::policy::Experience;
@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     events: EventBus,
     /// Wakes idle workers of this process.
     work: Notify,
+    /// Tells workers of this process which tasks are not wanted any more.
+    called_off: broadcast::Sender<TaskId>,
     stopping: CancellationToken,
     tasks: TaskTracker,
     liveness: Mutex<LivenessWatch>,

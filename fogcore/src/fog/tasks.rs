@@ -170,13 +170,16 @@ impl Fog {
         self.shared.stores.tasks.log(task, after, limit).await
     }
 
-    /// Calls a task off: its hold is freed, and whoever is at it is told with its next renewal.
+    /// Calls a task off: its hold is freed, and whoever is at it is told, a worker of this process at
+    /// once and any other one with its next renewal.
     ///
     /// # Errors
     /// NotFound, or Conflict if it ended otherwise.
     pub async fn cancel(&self, task: TaskId) -> Result<Task> {
         let now = self.shared.clock.now();
         let task = self.shared.stores.tasks.cancel(task, now).await?;
+        // Without a worker, nobody hears it.
+        let _ = self.shared.called_off.send(task.id);
         if is_news(&task, now) {
             self.shared.announce(&task);
         }

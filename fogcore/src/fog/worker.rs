@@ -1,9 +1,11 @@
 //! A node that works in this process: asks for tasks, executes them, and reports.
 //!
-//! Four loops share the state of a worker. One beats. One asks for tasks while slots are free.
+//! Five loops share the state of a worker. One beats. One asks for tasks while slots are free.
 //! One renews the leases of what runs, and drops what was lost. One reports what ended, as many at
 //! a time as have ended meanwhile: that is what makes many small tasks cheap.
+//! And one hears of tasks that are called off in this process.
 
+mod called_off;
 mod held;
 mod job;
 
@@ -155,6 +157,7 @@ fn is_failure(completion: &Completion) -> bool {
 impl Core {
     async fn run(self: Arc<Self>, ended: mpsc::Sender<Report>, reports: mpsc::Receiver<Report>) {
         let finished = CancellationToken::new();
+        let called_off = self.hear_what_is_called_off(&finished);
         let work = async {
             self.pull(ended).await;
             self.drain().await;
@@ -164,7 +167,7 @@ impl Core {
             self.report(reports).await;
             finished.cancel();
         };
-        tokio::join!(work, report, self.renew(&finished), self.heartbeats(&finished));
+        tokio::join!(work, report, self.renew(&finished), self.heartbeats(&finished), called_off);
     }
 
     /// Asks for tasks while slots are free.
