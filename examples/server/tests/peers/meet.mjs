@@ -41,7 +41,9 @@ async function post(url, body) {
 class Peer {
   constructor(server, session, name, other) {
     Object.assign(this, { server, session, name, other, heard: 0, gaveWay: false });
-    this.told = new Promise((resolve) => (this.hear = resolve));
+    this.told = new Promise((resolve, reject) => Object.assign(this, { hear: resolve, fail: reject }));
+    // Whoever waits for it hears of it; until then it is nobody's.
+    this.told.catch(() => {});
     this.begin();
   }
 
@@ -49,10 +51,12 @@ class Peer {
   begin() {
     this.pc?.close();
     const pc = new wrtc.RTCPeerConnection();
-    Object.assign(this, { pc, early: [], isOffering: false });
+    Object.assign(this, { pc, early: [], found: [], isOffering: false, hasTold: false });
     pc.onicecandidate = ({ candidate }) => {
-      // What is found for an offer that is void is nobody's.
-      if (pc === this.pc) this.say({ type: "ice-candidate", to: this.other, candidate });
+      // What is found for an offer that is void is nobody's; for one that was not told yet, it waits.
+      if (pc !== this.pc) return;
+      const message = { type: "ice-candidate", to: this.other, candidate };
+      this.hasTold ? this.say(message) : this.found.push(message);
     };
     pc.ondatachannel = ({ channel }) => this.talk(channel);
   }
@@ -84,7 +88,7 @@ class Peer {
           this.resume = message.resume;
           resolve();
         }
-        last = last.then(() => this.heed(message)).catch(reject);
+        last = last.then(() => this.heed(message)).catch(this.fail);
       };
     });
   }
@@ -94,25 +98,37 @@ class Peer {
   }
 
   async offer() {
-    const pc = this.pc;
+    await this.prepare();
+    this.tell("offer");
+  }
+
+  async prepare() {
     this.isOffering = true;
-    this.talk(pc.createDataChannel("talk"));
-    const offer = await pc.createOffer();
-    this.say({ type: "offer", to: this.other, sdp: offer.sdp });
-    await pc.setLocalDescription(offer);
+    this.talk(this.pc.createDataChannel("talk"));
+    await this.pc.setLocalDescription(await this.pc.createOffer());
+  }
+
+  // The description first, and then where it can be reached.
+  tell(type) {
+    this.say({ type, to: this.other, sdp: this.pc.localDescription.sdp });
+    this.hasTold = true;
+    for (const candidate of this.found.splice(0)) this.say(candidate);
   }
 
   async heed(message) {
     switch (message.type) {
       case "offer":
+        // Who does not give way overhears an offer that meets its own.
+        if (this.isOffering && !message.polite) return;
         if (this.isOffering) this.begin();
         await this.pc.setRemoteDescription({ type: "offer", sdp: message.sdp });
         await this.pc.setLocalDescription(await this.pc.createAnswer());
-        this.say({ type: "answer", to: this.other, sdp: this.pc.localDescription.sdp });
+        this.tell("answer");
         return this.addEarly();
       case "answer":
-        await this.pc.setRemoteDescription({ type: "answer", sdp: message.sdp });
-        return this.addEarly();
+        // What came before belongs to an offer that was overheard.
+        this.early = [];
+        return this.pc.setRemoteDescription({ type: "answer", sdp: message.sdp });
       case "ice-candidate":
         if (!this.pc.remoteDescription) return this.early.push(message.candidate);
         return this.pc.addIceCandidate(message.candidate);
@@ -147,7 +163,10 @@ const scenarios = {
   },
   async "both offer at once"(a, b) {
     await Promise.all([a.connect(), b.connect()]);
-    await Promise.all([a.offer(), b.offer()]);
+    await Promise.all([a.prepare(), b.prepare()]);
+    // In one breath: neither can have heard of the other's.
+    a.tell("offer");
+    b.tell("offer");
   },
   async "a socket drops"(a, b) {
     await Promise.all([a.connect(), b.connect()]);
