@@ -42,8 +42,9 @@ impl Trace {
         let open = |field, path: &str| {
             File::open(path).map_err(|error| Error::invalid(field, format!("{path}: {error}")))
         };
-        let (nodes, tasks) = (open("nodes", nodes)?, open("tasks", tasks)?);
-        let trace = py.detach(|| simulate::Trace::read(nodes, tasks))?;
+        // A pipe is waited for when it is opened.
+        let trace =
+            py.detach(|| simulate::Trace::read(open("nodes", nodes)?, open("tasks", tasks)?))?;
         Ok(Self { trace: Arc::new(trace) })
     }
 
