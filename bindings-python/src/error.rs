@@ -24,6 +24,20 @@ impl Fault {
         Self::Core { error, field: Some(field.to_owned()), retry_after: None }
     }
 
+    /// The same, if it is bad input, of an item of a list.
+    pub(crate) fn of_item(self, list: &str, place: usize) -> Self {
+        match self {
+            Self::Core { error, field: Some(field), .. }
+                if error.kind() == ErrorKind::InvalidInput =>
+            {
+                let error = Error::new(ErrorKind::InvalidInput, format!("{list}[{place}].{error}"));
+                let field = Some(format!("{list}[{place}].{field}"));
+                Self::Core { error, field, retry_after: None }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn shut_down() -> Self {
         Error::new(ErrorKind::Unavailable, "this fog was closed").into()
     }

@@ -188,8 +188,11 @@ impl Fog {
     /// Each answer on its own: a task or why it was not taken in.
     fn submit_all(&self, bridge: &Bridge, all: Vec<(String, Vec<u8>)>) -> Result<u64, Fault> {
         let fog = self.core()?;
-        let all = all.into_iter().map(|(spec, payload)| Ok((read(&spec)?, payload.into())));
-        let all = all.collect::<Result<Vec<(TaskSpec, _)>, Fault>>()?;
+        let all = all.into_iter().enumerate().map(|(place, (spec, payload))| {
+            let spec = read::<TaskSpec>(&spec).map_err(|fault| fault.of_item("submissions", place));
+            Ok((spec?, payload.into()))
+        });
+        let all = all.collect::<Result<Vec<_>, Fault>>()?;
         let submit = async move {
             let answers = fog.submit_all(all).await?.into_iter();
             let answers = answers.map(|answer| Item::of(answer.map(|submitted| submitted.task)));

@@ -176,17 +176,19 @@ impl Transfer {
     }
 }
 
-/// The assets of accounts. They never change, so what was seen once holds.
+/// The assets of accounts, and of the holds of a batch. They never change, so what was seen once
+/// holds.
 struct Assets {
     ledger: fogcore::fog::Ledger,
     fogs: Asset,
     known: HashMap<AccountId, Arc<Asset>>,
+    holds: HashMap<TransferId, Arc<Asset>>,
 }
 
 impl Assets {
     fn new(fog: &fogcore::Fog) -> Self {
         let fogs = fog.config().asset.clone();
-        Self { ledger: fog.ledger(), fogs, known: HashMap::new() }
+        Self { ledger: fog.ledger(), fogs, known: HashMap::new(), holds: HashMap::new() }
     }
 
     /// What the account counts. Of one that is not there, the fog's own: the ledger will say that
@@ -203,6 +205,9 @@ impl Assets {
 
     /// What a hold counts; the fog's own, if there is no such hold.
     async fn of_hold(&mut self, hold: TransferId) -> Result<Arc<Asset>, Fault> {
+        if let Some(asset) = self.holds.get(&hold) {
+            return Ok(Arc::clone(asset));
+        }
         let posted = self.ledger.posted(hold).await?;
         match posted.as_ref().and_then(|posted| posted.transfer.accounts()) {
             Some([debit, _]) => {
@@ -226,6 +231,8 @@ impl Assets {
                 let asset = self.of(debit).await?;
                 let amount = money::read(&asset, "amount", amount)?;
                 let (debit, credit) = (debit.clone(), credit.clone());
+                // It may be posted further on, before the ledger knows of it.
+                self.holds.insert(transfer.id, Arc::clone(&asset));
                 (asset, TransferKind::Hold { debit, credit, amount })
             }
             Action::Post { hold, amount } => {
@@ -414,8 +421,12 @@ impl Ledger {
             let mut assets = Assets::new(&fog);
             let mut batch = Vec::with_capacity(transfers.len());
             let mut told = Vec::with_capacity(transfers.len());
-            for transfer in &transfers {
-                let (transfer, asset) = assets.read(transfer).await?;
+            for (place, transfer) in transfers.iter().enumerate() {
+                let read = assets.read(transfer).await;
+                let (transfer, asset) = read.map_err(|fault| match transfers.len() {
+                    1 => fault,
+                    _ => fault.of_item("transfers", place),
+                })?;
                 told.push((transfer.id, asset));
                 batch.push(transfer);
             }

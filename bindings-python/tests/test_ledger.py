@@ -151,6 +151,33 @@ async def test_a_batch_answers_each_transfer(url: str) -> None:
             )
 
 
+async def test_a_hold_is_posted_within_its_batch_by_its_own_asset(url: str) -> None:
+    async with fogcore.Fog.open(url) as fog:
+        await fog.ledger.open_account("bank", asset="USD", may_owe=True)
+        await fog.ledger.open_account("bob", asset="USD")
+        hold = Transfer.hold("bank", "bob", "5")
+        answers = await fog.ledger.transfer_all([hold, Transfer.post(hold.id, "4.5")])
+        answers.check()
+        bob = await fog.ledger.account("bob")
+        assert bob is not None and bob.available == Decimal("4.5")
+
+
+async def test_a_bad_amount_in_a_batch_is_named_by_its_place(url: str) -> None:
+    async with fogcore.Fog.open(url) as fog:
+        await fog.ledger.mint("alice", "10")
+        await fog.ledger.open_account("bob")
+        batch = [Transfer.direct("alice", "bob", amount) for amount in ("1", "1e-19")]
+        with pytest.raises(fogcore.InvalidInputError) as caught:
+            await fog.ledger.transfer_all(batch)
+        assert caught.value.field == "transfers[1].amount"
+        assert caught.value.reason.startswith("transfers[1].amount: ")
+        with pytest.raises(fogcore.InvalidInputError) as caught:
+            await fog.ledger.transfer("alice", "bob", "1e-19")
+        assert caught.value.field == "amount"
+        bob = await fog.ledger.account("bob")
+        assert bob is not None and bob.available == 0
+
+
 def test_transfers_are_values() -> None:
     id = str(uuid.uuid4())
     one, same = (Transfer.direct("alice", "bob", "2.5", id=id) for _ in range(2))

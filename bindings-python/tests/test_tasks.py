@@ -375,6 +375,25 @@ async def test_a_batch_answers_each_task(url: str) -> None:
         assert first != third and len({first, third, fog.task(first.id)}) == 2
 
 
+@pytest.mark.parametrize(
+    ("request_", "payload", "field"),
+    [
+        (fogcore.TaskRequest(kind="add"), {1, 2}, "submissions[1].payload"),
+        (fogcore.TaskRequest(kind="add", retain_for=-1), 1, "submissions[1].retain_for"),
+        (fogcore.TaskRequest(kind="a b"), 1, "submissions[1].kind"),
+    ],
+)
+async def test_what_cannot_be_sent_in_a_batch_is_named_by_its_place(
+    request_: fogcore.TaskRequest, payload: Any, field: str
+) -> None:
+    async with fogcore.Fog.open("memory:") as fog:
+        good = fogcore.TaskRequest(kind="good")
+        with pytest.raises(fogcore.InvalidInputError) as caught:
+            await fog.submit_all([(good, 1), (request_, payload)])
+        assert caught.value.field == field and field in caught.value.reason
+        assert not await fog.task_counts()
+
+
 async def test_a_node_without_executors_cannot_serve(url: str) -> None:
     async with fogcore.Fog.open(url) as fog:
         node = await fog.register(fogcore.Node("laptop"))

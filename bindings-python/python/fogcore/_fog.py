@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from . import _fogcore, _times
 from ._balancer import Balancer
 from ._bridge import ask, call, dumps, whole
-from ._errors import FogError, NotFoundError, TaskError, of_kind
+from ._errors import FogError, InvalidInputError, NotFoundError, TaskError, of_kind
 from ._events import Events
 from ._ledger import Ledger
 from ._money import Asset, Money, text
@@ -531,6 +531,10 @@ class Fog:
         Returns:
             For each its handle, or the error for which it was not taken in.
 
+        Raises:
+            InvalidInputError: They are too many, or one cannot even be sent: then none of them is
+                submitted, and `field` says which it is: ``submissions[3].payload``.
+
         ```python
         request = fogcore.TaskRequest(kind="add")
         for answer in await fog.submit_all([(request, [number, 1]) for number in range(100)]):
@@ -538,10 +542,13 @@ class Fog:
                 raise answer
         ```
         """
-        asked = [
-            (request._json(self._native), encode(payload, "payload"))
-            for request, payload in submissions
-        ]
+        asked = []
+        for place, (request, payload) in enumerate(submissions):
+            try:
+                asked.append((request._json(self._native), encode(payload, "payload")))
+            except InvalidInputError as error:
+                which = f"submissions[{place}]."
+                raise InvalidInputError(which + error.reason, f"{which}{error.field}") from None
         return [
             TaskHandle(self, answer["done"]["id"])
             if "done" in answer

@@ -234,6 +234,10 @@ class Ledger:
     async def transfer_all(self, transfers: Iterable[Transfer]) -> TransferAnswers:
         """Applies up to 8,190 transfers in order, in one durable step, and answers each.
 
+        Raises:
+            InvalidInputError: They are too many, or an amount is none: then none is applied, and
+                `field` says which it is: ``transfers[3].amount``.
+
         ```python
         fee = fogcore.Transfer.direct("alice", "carol", "0.1", linked=True)
         price = fogcore.Transfer.direct("alice", "bob", 2)
